@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import os
+
+import structlog
+from hypothesis import settings
+
+# A few examples each for every day, many now and then: HYPOTHESIS_PROFILE=fuzz make unit
+settings.register_profile("quick", max_examples=10, deadline=None)
+settings.register_profile("fuzz", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# Rich draws a traceback in 0.1 s, and nobody looks at it.
+structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
