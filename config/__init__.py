@@ -1,0 +1,1 @@
+"""The settings of a worker: one frozen object, made once, handed down."""

@@ -1,0 +1,121 @@
+"""Reads the settings, once, from the environment and a `.env` file; says where each came from."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import SecretStr, ValidationError
+
+from config.settings import Settings
+
+NOT_YET = frozenset(
+    {
+        "SUBMISSION_CACHE_DIR",
+        "SUBMISSION_CACHE_DIR_MAX_SIZE_IN_GB",
+        "WORKER_OUTPUT_LIMIT",
+        "WORKER_OUTPUT_FILES_LIMIT",
+        "WORKER_SCRATCH_LIMIT",
+        "WORKER_MIN_FREE_DISK",
+        "WORKER_LEASE_TTL",
+        "WORKER_METRICS",
+    }
+)
+"""Names of the contract that this version does not honour yet: a warning, not an error."""
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; one line for each fault, each naming its variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, the origin of each (`default`, `environment` or the file's name), and warnings."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """The settings in force: the environment wins over `env_file` (default `.env` where there is one).
+
+    Raises `SettingsError`, with a line that names each wrong or unknown variable but never its value.
+    """
+    environment = dict(os.environ if environ is None else environ)
+    from_file, file_name = _read_file(env_file)
+    given = {**from_file, **environment}
+    _refuse_unknown(given)
+    known = {name: value for name in Settings.model_fields if (value := given.get(name.upper(), "")).strip()}
+    origins = {
+        name.upper(): "default" if name not in known else _origin(name.upper(), environment, file_name)
+        for name in Settings.model_fields
+    }
+    return Loaded(_validate(known), origins, tuple(_warnings(given)))
+
+
+def shown(settings: Settings) -> dict[str, str]:
+    """Every setting as text, secrets masked, under its name in the environment."""
+    return {name.upper(): _mask(getattr(settings, name)) for name in Settings.model_fields}
+
+
+def _read_file(env_file: Path | None) -> tuple[dict[str, str], str]:
+    path = env_file or Path(".env")
+    if not path.is_file():
+        if env_file:
+            raise SettingsError(f"--env-file: there is no file {env_file}")
+        return {}, ""
+    return {name: value or "" for name, value in dotenv_values(path, interpolate=False).items()}, str(path)
+
+
+def _origin(name: str, environment: Mapping[str, str], file_name: str) -> str:
+    return "environment" if environment.get(name, "").strip() else file_name
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    names = [name.upper() for name in Settings.model_fields]
+    unknown = sorted(n for n in given if n.startswith("WORKER_") and n not in names and n not in NOT_YET)
+    if unknown:
+        raise SettingsError(
+            "\n".join(f"{name} is no setting of this worker{_nearest(name, names)}" for name in unknown)
+        )
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _warnings(given: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(NOT_YET & given.keys()):
+        yield f"{name} is not honoured by this version yet"
+
+
+def _validate(known: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(known)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_lines(error))) from None
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_input=False):
+        name = str(fault["loc"][0]).upper() if fault["loc"] else ""
+        message = fault["msg"].removeprefix("Value error, ")
+        yield f"{name}: {message}" if name else message
+
+
+def _mask(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return "********"
+        case tuple():
+            return ",".join(value)
+        case _:
+            return str(value)
