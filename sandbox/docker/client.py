@@ -1,0 +1,68 @@
+"""The docker SDK's low-level client, with the habits mended that the sandbox cannot live with."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker import APIClient
+from docker.tls import TLSConfig
+from docker.types import CancellableStream
+from requests import PreparedRequest, Response
+
+# Each running container holds two connections (its output, and the wait for its end).
+_CONNECTIONS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTls:
+    """TLS to an engine over TCP: a folder with `ca.pem`, `cert.pem`, `key.pem`, as DOCKER_CERT_PATH names."""
+
+    folder: Path
+    verify: bool = True
+
+
+class EngineClient(APIClient):
+    """One set of connections to an engine; no request lasts longer than `timeout` seconds unless it says so.
+
+    Raises the SDK's own exceptions. With `version` None the engine is asked for its newest.
+    """
+
+    def __init__(self, host: str, *, tls: EngineTls | None, timeout: float, version: str | None = None) -> None:
+        self.patience = timeout
+        """Seconds that the engine may be silent."""
+        self._latest: Response | None = None
+        super().__init__(
+            base_url=host,
+            version=version or "auto",
+            tls=_tls_config(tls) if tls else False,
+            timeout=timeout,  # type: ignore[arg-type] # seconds may well be a fraction
+            max_pool_size=_CONNECTIONS,
+        )
+        self.trust_env = False  # no proxy and no .netrc between us and the engine
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # noqa: ANN401 - requests' own signature
+        """Sends with a time-out also where the SDK asks for none: in attach, pull and import."""
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self.patience
+        self._latest = super().send(request, **kwargs)
+        return self._latest
+
+    def close(self) -> None:
+        """Let go of all connections, of one whose answer was not read to its end, too."""
+        if self._latest is not None:
+            self._latest.close()
+        super().close()
+
+    def break_off(self) -> None:
+        """Ends the latest stream, while another thread reads it; for a client that serves one stream only."""
+        if self._latest is not None:
+            with suppress(OSError, AttributeError):  # it ended by itself at this very moment
+                CancellableStream(iter(()), self._latest).close()
+
+
+def _tls_config(tls: EngineTls) -> TLSConfig:
+    certificate = (str(tls.folder / "cert.pem"), str(tls.folder / "key.pem"))
+    return TLSConfig(client_cert=certificate, ca_cert=str(tls.folder / "ca.pem"), verify=tls.verify)

@@ -1,0 +1,216 @@
+"""The container engine that speaks Docker's API."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import cached_property, partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, NotFound
+
+from sandbox.docker.attach import DockerAttachment
+from sandbox.docker.client import EngineClient, EngineTls
+from sandbox.docker.container_config import container_config
+from sandbox.docker.credentials import registry_login
+from sandbox.docker.errors import (
+    create_error,
+    image_error,
+    plain,
+    start_error,
+    tolerating,
+    translated,
+    without_queries,
+)
+from sandbox.docker.pull import pull
+from sandbox.engine import ContainerSpec, ContainerState, HostFacts, Image, PullProgress
+from sandbox.errors import EngineUnreachable
+
+# Removing a big writable layer takes its time, and a start may wait behind others.
+_TIMEOUT = 120.0
+# A kill must not wait behind anything: it has connections of its own, and whoever sends it tries again.
+_KILL_TIMEOUT = 3.0
+_PULL_PATIENCE = 120.0
+# A socket's time-out must stay below 2**31 milliseconds.
+_LONGEST_WAIT = 86400.0
+
+
+class DockerEngine:
+    """A `sandbox.engine.ContainerEngine`; its calls may be made from any thread.
+
+    `host` is as in DOCKER_HOST (`unix://…`, `tcp://…`). `registry_auth` is a `config.json` of the Docker
+    client, read at each pull; None or a missing file means no credentials. A pull in which nothing moves
+    for `pull_patience` seconds is given up. Raises `EngineUnreachable`.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        tls: EngineTls | None = None,
+        registry_auth: Path | None = None,
+        pull_patience: float = _PULL_PATIENCE,
+    ) -> None:
+        self._host = host
+        self._tls = tls
+        self._registry_auth = registry_auth
+        self._pull_patience = pull_patience
+        self._version: str | None = None
+        self._api = self._client(_TIMEOUT)
+        self._version = self._api.api_version
+        self._kills = self._client(_KILL_TIMEOUT)
+
+    def close(self) -> None:
+        """Lets go of idle connections."""
+        self._api.close()
+        self._kills.close()
+
+    def host_facts(self) -> HostFacts:
+        """What the engine says of itself and its host."""
+        with translated("asking for its facts"):
+            info = self._api.info()
+        return HostFacts(
+            engine_version=info.get("ServerVersion", ""),
+            cpus=int(info["NCPU"]),
+            memory=int(info["MemTotal"]),
+            os_type=info.get("OSType", ""),
+            swap_limit=bool(info.get("SwapLimit")),
+            runtimes=tuple(sorted(info.get("Runtimes") or ())),
+            cdi=bool(info.get("CDISpecDirs")),
+        )
+
+    @cached_property
+    def _cpus(self) -> int:
+        return self.host_facts().cpus
+
+    def find_image(self, reference: str) -> Image | None:
+        """The image under that reference or id, if the engine holds it. Raises `ImageInvalid`."""
+
+        def tell(error: APIError) -> Exception:
+            return image_error(reference, plain(error), error.status_code)
+
+        with translated("looking for an image", tell), suppress(NotFound):
+            found = self._api.inspect_image(reference)  # type: ignore[no-untyped-call]
+            return Image(str(found["Id"]), reference)
+        return None
+
+    def pull(self, reference: str, *, deadline: float, progress: PullProgress | None = None) -> Image:
+        """Fetches the image anew, within `deadline` seconds, through a connection of its own."""
+        login = registry_login(reference, self._registry_auth)
+        with self._client(min(deadline, self._pull_patience)) as client:
+            pulled = pull(client, reference, login=login, deadline=deadline, progress=progress)
+        image = self.find_image(pulled)
+        if image is None:
+            raise EngineUnreachable(f"The container engine lost {reference} right after its pull.")
+        return Image(image.id, reference)
+
+    @contextmanager
+    def empty_image(self) -> Iterator[Image]:
+        """An image without any file, that is gone after the block."""
+        with translated("making an empty image"):
+            answer = self._api.import_image_from_data(_bare_folders())
+        image = json.loads(answer)["status"]
+        try:
+            yield Image(image, image)
+        finally:
+            with translated("removing an empty image"), tolerating(HTTPStatus.NOT_FOUND):
+                self._api.remove_image(image, force=True)
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Makes the container, not started, and returns its id."""
+        config = container_config(spec, host_cpus=self._cpus)
+        with translated("making a container", partial(create_error, spec.image)):
+            made = self._api.create_container_from_config(config, spec.name)  # type: ignore[no-untyped-call]
+            return str(made["Id"])
+
+    def attach(self, container: str) -> DockerAttachment:
+        """Its output; must be called before `start`."""
+        with translated("attaching to a container"):
+            return DockerAttachment(self._api.attach_socket(container))
+
+    def start(self, container: str) -> None:
+        """Starts it."""
+
+        def tell(error: APIError) -> Exception:
+            return start_error(error, wants_gpu=bool(self._inspected(container)["HostConfig"].get("DeviceRequests")))
+
+        with translated("starting a container", tell):
+            self._api.start(container)
+
+    def wait(self, container: str, *, timeout: float | None) -> None:
+        """Returns when it has ended; raises `EngineUnreachable` when `timeout` seconds pass first."""
+        ends = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            began, left = time.monotonic(), ends - time.monotonic()
+            spell = max(0.001, min(left, _LONGEST_WAIT))
+            try:
+                with translated("waiting for a container's end"):
+                    self._api.wait(container, timeout=spell)  # type: ignore[arg-type] # a fraction is fine
+            except EngineUnreachable:
+                # The SDK raises ConnectionError for both, so the clock tells a spell from a break.
+                if left <= spell or time.monotonic() - began < spell:
+                    raise
+            else:
+                return
+
+    def inspect(self, container: str) -> ContainerState:
+        """How it is now."""
+        state = self._inspected(container)["State"]
+        return ContainerState(
+            running=bool(state["Running"]),
+            exit_code=int(state["ExitCode"]),
+            oom_killed=bool(state["OOMKilled"]),
+            started_at=_epoch(state["StartedAt"]),
+            finished_at=_epoch(state["FinishedAt"]),
+            error=without_queries(str(state.get("Error", ""))),
+        )
+
+    def signal(self, container: str, name: str) -> None:
+        """Sends it a signal, within a few seconds and past all other calls; no error where it has ended."""
+        with translated("sending a signal"), tolerating(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+            self._kills.kill(container, name)
+
+    def remove(self, container: str) -> None:
+        """Ends it by force if need be, and removes it with its volumes; no error where it is gone."""
+        with translated("removing a container"), tolerating(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+            self._api.remove_container(container, force=True, v=True)
+
+    def find_containers(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Ids of all containers, running or not, that carry all of these labels."""
+        wanted = [f"{name}={value}" for name, value in labels.items()]
+        with translated("looking for containers"):
+            found = self._api.containers(all=True, filters={"label": wanted})
+        return tuple(str(container["Id"]) for container in found)
+
+    def _inspected(self, container: str) -> dict[str, Any]:
+        with translated("inspecting a container"):
+            return dict(self._api.inspect_container(container))
+
+    def _client(self, timeout: float) -> EngineClient:
+        with translated("connecting to it"):
+            return EngineClient(self._host, tls=self._tls, timeout=timeout, version=self._version)
+
+
+def _bare_folders() -> bytes:
+    """A tar archive of the folders that a GPU's driver expects to find in an image."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("etc", "usr", "usr/bin", "usr/lib"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(folder)
+    return buffer.getvalue()
+
+
+def _epoch(text: str) -> float | None:
+    """Seconds since 1970 of the engine's RFC 3339 time; None for its zero time, the year 1."""
+    moment = datetime.fromisoformat(text)
+    return moment.timestamp() if moment.year > 1 else None

@@ -1,0 +1,187 @@
+"""What the sandbox asks of a container engine, and the values that it hands over.
+
+`sandbox.docker.engine.DockerEngine` is the real one, `sandbox.testing.FakeEngine` the one for
+unit tests; both pass the same contract tests. Every call may raise `EngineUnreachable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from sandbox.profile import SecurityProfile
+
+
+class Stream(StrEnum):
+    """Which of a program's two outputs some bytes came from."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of the engine's host seen inside a container."""
+
+    source: Path
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container to be made.
+
+    `command` None means the image's own CMD, `entrypoint` None its own ENTRYPOINT, an empty
+    `entrypoint` none at all; `user` None the image's own user; `fallback_user` takes the place of a
+    `user` that the image lacks.
+    """
+
+    name: str
+    image: str
+    profile: SecurityProfile
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    user: str | None = None
+    fallback_user: str | None = None
+    working_dir: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that the engine holds: its `id` (what to run, immune to a tag that moves)."""
+
+    id: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """What the engine says of a container. Times are epoch seconds, None where there is none yet."""
+
+    running: bool
+    exit_code: int
+    oom_killed: bool
+    started_at: float | None
+    finished_at: float | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The engine and the host that it runs on, as far as defaults and preflight need them. `memory` is bytes.
+
+    `swap_limit` is False where the kernel does not hold containers to a limit of swap; `cdi` True
+    where the engine injects devices by CDI name.
+    """
+
+    engine_version: str
+    cpus: int
+    memory: int
+    os_type: str
+    swap_limit: bool
+    runtimes: tuple[str, ...]
+    cdi: bool
+
+
+class StartRefused(Exception):
+    """The image's command cannot be started (none given, missing, not executable, no such user).
+
+    The image's maker is to blame, so the runner turns this into an `Outcome`; `exit_code` is 126 or 127.
+    `reason` is for that maker and names no path of the host; `detail`, the engine's own words, is for the log.
+    """
+
+    def __init__(self, reason: str, exit_code: int = 127, *, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.exit_code = exit_code
+        self.detail = detail
+
+
+class NoSuchUser(StartRefused):
+    """The image has no user of the name in `ContainerSpec.user`; another container may be made without it."""
+
+
+PullProgress = Callable[[int, int], None]
+"""Called with the bytes had so far and the bytes in all, as far as the registry has told."""
+
+
+class Attachment(Protocol):
+    """The output of a container, from before its first byte."""
+
+    def chunks(self) -> Iterator[tuple[Stream, bytes]]:
+        """Each piece as it comes; ends when the container ends or `close` is called."""
+        ...
+
+    def close(self) -> None:
+        """Lets go at once, from any thread; `chunks` then ends."""
+        ...
+
+
+class ContainerEngine(Protocol):
+    """A container engine; its calls may be made from any thread."""
+
+    def host_facts(self) -> HostFacts:
+        """What the engine says of itself and its host."""
+        ...
+
+    def find_image(self, reference: str) -> Image | None:
+        """The image under that reference or id, if the engine holds it; no registry is asked."""
+        ...
+
+    def pull(self, reference: str, *, deadline: float, progress: PullProgress | None = None) -> Image:
+        """Fetches the image anew, within `deadline` seconds.
+
+        Raises `ImageNotFound`, `ImageInvalid` or `RegistryUnreachable`; never hands out an older image.
+        """
+        ...
+
+    def empty_image(self) -> AbstractContextManager[Image]:
+        """An image without any file, made without any registry, that is gone after the block."""
+        ...
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Makes the container, not started, and returns its id.
+
+        Raises `EngineRefused`, `ImageNotFound`, or `StartRefused` where the image names no command.
+        """
+        ...
+
+    def attach(self, container: str) -> Attachment:
+        """Its output; must be called before `start`, for after the end it would hang (real engines do)."""
+        ...
+
+    def start(self, container: str) -> None:
+        """Starts it.
+
+        Raises `StartRefused` or `NoSuchUser` (the image's fault), `GpuUnavailable` or `EngineRefused`.
+        A command that is missing may also show only at the end, as exit code 126 or 127.
+        """
+        ...
+
+    def wait(self, container: str, *, timeout: float | None) -> None:
+        """Returns when it has ended; raises `EngineUnreachable` when `timeout` seconds pass first."""
+        ...
+
+    def inspect(self, container: str) -> ContainerState:
+        """How it is now."""
+        ...
+
+    def signal(self, container: str, name: str) -> None:
+        """Sends `SIGTERM` or `SIGKILL`; no error where it has ended already."""
+        ...
+
+    def remove(self, container: str) -> None:
+        """Ends it by force if need be, and removes it with its volumes; no error where it is gone."""
+        ...
+
+    def find_containers(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Ids of all containers, running or not, that carry all of these labels."""
+        ...

@@ -1,0 +1,55 @@
+"""What can go wrong with the sandbox itself; how a program ended is a value, `sandbox.outcome.Outcome`.
+
+SandboxError
+├── EngineUnreachable     nothing answers, it went away in mid-call, or it cannot work now: may pass
+├── EngineRefused         the engine answered and will not do it: a bug of ours or of its set-up
+├── GpuUnavailable        a GPU was asked for and this engine has none to give
+└── ImageError            `reference` is the image asked for
+    ├── ImageNotFound     no such image, or none that we may see
+    │   └── ImageNotHeld  the engine has it not, and may not pull
+    ├── ImageInvalid      no valid image reference, or no usable image behind it
+    └── RegistryUnreachable  the registry is slow, broken or away: another attempt may succeed
+"""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """The sandbox could not do its work; says nothing about the program that was to run in it."""
+
+
+class EngineUnreachable(SandboxError):
+    """The engine does not answer, broke off, or cannot work now (shutting down, its disk full); passing."""
+
+
+class EngineRefused(SandboxError):
+    """The container engine refused a request that should have been good; lasting."""
+
+
+class GpuUnavailable(SandboxError):
+    """The engine has no GPU of the kind asked for; its own words are the message."""
+
+
+class ImageError(SandboxError):
+    """An image could not be had; `reference` names it and the message says the registry's reason."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        super().__init__(f"{reference}: {reason}")
+        self.reference = reference
+        self.reason = reason
+
+
+class ImageNotFound(ImageError):
+    """The registry knows no such image, or does not show it to us."""
+
+
+class ImageNotHeld(ImageNotFound):
+    """The engine does not hold the image, and no image may be pulled."""
+
+
+class ImageInvalid(ImageError):
+    """The text is no image reference, or what the registry holds under it is no usable image."""
+
+
+class RegistryUnreachable(ImageError):
+    """The registry did not answer, answered with a fault, or took longer than the deadline; passing."""

@@ -1,0 +1,12 @@
+"""Labels that every container of a worker carries, so that it can be found again by whoever owns it."""
+
+from __future__ import annotations
+
+WORKER = "org.codalab.worker"
+"""Identity of the worker that made the container."""
+
+RUN = "org.codalab.run"
+"""The run that it belongs to."""
+
+ROLE = "org.codalab.role"
+"""Whose program it runs, a value of `protocol.run.Role`."""

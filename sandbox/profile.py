@@ -1,0 +1,91 @@
+"""The walls around a container, as a frozen value, and what they mean to the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sandbox.gpu import GpuRequest, device_requests
+
+_NANO = 1_000_000_000
+_SHARES_OF_ONE_CPU = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityProfile:
+    """Everything that limits one container. Sizes are bytes; `cpus` may be a fraction.
+
+    `capabilities` are those kept after all were dropped. `runtime` None means the engine's default.
+    With `read_only_root` the image cannot be written to; `/tmp` is then a tmpfs of half the memory.
+    Raises ValueError where a limit is not positive, for the engine takes zero to mean no limit.
+    """
+
+    memory: int
+    cpus: float
+    pids: int
+    shm_size: int
+    network: str = "none"
+    capabilities: tuple[str, ...] = ()
+    runtime: str | None = None
+    read_only_root: bool = False
+    gpus: GpuRequest | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("memory", "cpus", "pids", "shm_size"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"A container's limit {name} must be positive, not {getattr(self, name)}.")
+        if not self.network:
+            raise ValueError("A container's network must be named; none is the name of no network.")
+
+
+def host_config(profile: SecurityProfile, *, host_cpus: float) -> dict[str, object]:
+    """The Engine API's HostConfig, all of it but the mounts. `host_cpus` is what the engine's host has.
+
+    Whatever is left out keeps the engine's default: its seccomp and AppArmor profiles, masked
+    paths, OOM score, own pid, UTS and cgroup namespaces.
+    """
+    options = {**_privileges(profile), **_resources(profile, host_cpus), **_lifetime()}
+    if profile.runtime is not None:
+        options["Runtime"] = profile.runtime
+    if profile.read_only_root:
+        # Room for programs that compile what they load; executable, as the output folder is, too.
+        options["Tmpfs"] = {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={profile.memory // 2}"}  # noqa: S108
+    return options
+
+
+def _privileges(profile: SecurityProfile) -> dict[str, object]:
+    return {
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "CapAdd": list(profile.capabilities),
+        "SecurityOpt": ["no-new-privileges:true"],
+        "NetworkMode": profile.network,
+        "PublishAllPorts": False,
+        "IpcMode": "private",
+        "PidMode": "",
+        "ReadonlyRootfs": profile.read_only_root,
+        "Devices": [],
+        "DeviceRequests": device_requests(profile.gpus),
+    }
+
+
+def _resources(profile: SecurityProfile, host_cpus: float) -> dict[str, object]:
+    # More CPUs than the host has would be refused, and less than a hundredth of one, too.
+    cpus = max(0.01, min(profile.cpus, host_cpus))
+    return {
+        "Memory": profile.memory,
+        "MemorySwap": profile.memory,  # memory and swap together: equal means no swap
+        "NanoCpus": round(cpus * _NANO),
+        "CpuShares": max(2, round(cpus * _SHARES_OF_ONE_CPU)),
+        "PidsLimit": profile.pids,
+        "ShmSize": profile.shm_size,
+        "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
+    }
+
+
+def _lifetime() -> dict[str, object]:
+    return {
+        "Init": True,  # reaps orphans, and dies of SIGTERM where a program as PID 1 would not
+        "LogConfig": {"Type": "none", "Config": {}},  # the output is attached to; a log would fill the disk
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": False,  # it is inspected after its end
+    }

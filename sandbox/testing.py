@@ -1,0 +1,251 @@
+"""An engine without containers, for tests: it keeps the contract of `ContainerEngine`, and runs scripts.
+
+    engine = FakeEngine({"team/solver:1": Program(output=((Stream.STDOUT, b"42"),), exit_code=0)})
+    engine.registry["team/late:1"] = RegistryUnreachable("team/late:1", "timeout")
+    engine.unreachable = True       # and nothing answers any more
+
+`tests/contract` holds it and the real engine to the same tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sandbox.engine import (
+    ContainerSpec,
+    ContainerState,
+    HostFacts,
+    Image,
+    NoSuchUser,
+    PullProgress,
+    StartRefused,
+    Stream,
+)
+from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable, ImageError, ImageNotFound
+
+_SIGNALS = {"SIGTERM": 143, "SIGKILL": 137}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a container does once started: `effect`, then `output`, then it ends with `exit_code`.
+
+    `duration` is seconds until its end, None for never. `users` are those that its image knows besides
+    numbers. `refusal` is raised by its start instead.
+    """
+
+    output: tuple[tuple[Stream, bytes], ...] = ()
+    exit_code: int = 0
+    duration: float | None = 0.0
+    ignores_term: bool = False
+    oom_killed: bool = False
+    refusal: StartRefused | None = None
+    users: tuple[str, ...] = ("root",)
+    effect: Callable[[ContainerSpec], None] = lambda _: None
+
+
+class FakeContainer:
+    """A container of a `FakeEngine`; `spec` and `signals` are for tests to look at."""
+
+    def __init__(self, spec: ContainerSpec, program: Program) -> None:
+        self.spec = spec
+        self.program = program
+        self.signals: list[str] = []
+        self.attachments: list[FakeAttachment] = []
+        self.ended = threading.Event()
+        self.state = ContainerState(running=False, exit_code=0, oom_killed=False, started_at=None, finished_at=None)
+        self._started = 0.0
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Does what the program does."""
+        self._started = time.time()
+        self.state = ContainerState(
+            running=True, exit_code=0, oom_killed=False, started_at=self._started, finished_at=None
+        )
+        self.program.effect(self.spec)
+        for stream, data in self.program.output:
+            for attachment in self.attachments:
+                attachment.put(stream, data)
+        if self.program.duration is None:
+            return
+        self._timer = threading.Timer(self.program.duration, self.end, [self.program.exit_code])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self, exit_code: int) -> None:
+        """Ends it, unless it has ended."""
+        with self._lock:
+            if self.ended.is_set():
+                return
+            self.state = ContainerState(
+                running=False,
+                exit_code=exit_code,
+                oom_killed=self.program.oom_killed,
+                started_at=self._started,
+                finished_at=time.time(),
+            )
+            self.ended.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        for attachment in self.attachments:
+            attachment.close()
+
+    def signal(self, name: str) -> None:
+        """Ends it, unless it ignores this signal."""
+        self.signals.append(name)
+        if name == "SIGKILL" or not self.program.ignores_term:
+            self.end(_SIGNALS[name])
+
+
+class FakeAttachment:
+    """The output of a `FakeContainer`."""
+
+    def __init__(self) -> None:
+        self._pieces: queue.SimpleQueue[tuple[Stream, bytes] | None] = queue.SimpleQueue()
+
+    def put(self, stream: Stream, data: bytes) -> None:
+        """Adds a piece."""
+        self._pieces.put((stream, data))
+
+    def chunks(self) -> Iterator[tuple[Stream, bytes]]:
+        """Each piece as it comes."""
+        return iter(self._pieces.get, None)
+
+    def close(self) -> None:
+        """Ends `chunks`."""
+        self._pieces.put(None)
+
+
+@dataclass
+class FakeEngine:
+    """A `ContainerEngine` in memory. `programs` are the images that it holds, by reference.
+
+    `registry` is what a pull finds: another program, or the exception that it raises. `gpus` says
+    whether it has any; while `unreachable` is set every call raises `EngineUnreachable`.
+    """
+
+    programs: dict[str, Program] = field(default_factory=dict)
+    registry: dict[str, Program | ImageError] = field(default_factory=dict)
+    gpus: bool = False
+    unreachable: bool = False
+    containers: dict[str, FakeContainer] = field(default_factory=dict)
+    removed: list[FakeContainer] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def host_facts(self) -> HostFacts:
+        """A small Linux host."""
+        self._reach()
+        return HostFacts("27.0", 4, 8 << 30, "linux", swap_limit=True, runtimes=("runc",), cdi=False)
+
+    def find_image(self, reference: str) -> Image | None:
+        """The image among `programs`."""
+        self._reach()
+        name = self._name(reference)
+        return Image(_image_id(name), reference) if name else None
+
+    def pull(self, reference: str, *, deadline: float, progress: PullProgress | None = None) -> Image:
+        """Takes over from `registry`, at once."""
+        del deadline
+        self._reach()
+        found = self.registry.get(reference, ImageNotFound(reference, "manifest unknown"))
+        if isinstance(found, ImageError):
+            raise found
+        if progress is not None:
+            progress(1, 1)
+        self.programs[reference] = found
+        return Image(_image_id(reference), reference)
+
+    @contextmanager
+    def empty_image(self) -> Iterator[Image]:
+        """An image in which no command is found."""
+        self._reach()
+        self.programs["empty"] = Program(refusal=StartRefused("executable file not found"))
+        try:
+            yield Image(_image_id("empty"), "empty")
+        finally:
+            del self.programs["empty"]
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Makes a container of the image's program."""
+        self._reach()
+        name = self._name(spec.image)
+        if name is None:
+            raise ImageNotFound(spec.image, "no such image")
+        if any(held.spec.name == spec.name for held in self.containers.values()):
+            raise EngineRefused(f"The name {spec.name} is in use.")
+        container = f"{next(self._numbers):064x}"
+        self.containers[container] = FakeContainer(spec, self.programs[name])
+        return container
+
+    def attach(self, container: str) -> FakeAttachment:
+        """Its output."""
+        held = self._held(container)
+        held.attachments.append(FakeAttachment())
+        return held.attachments[-1]
+
+    def start(self, container: str) -> None:
+        """Starts its program."""
+        held = self._held(container)
+        if held.spec.profile.gpus is not None and not self.gpus:
+            raise GpuUnavailable("could not select device driver")
+        user = held.spec.user
+        if user and not user[0].isdigit() and user not in held.program.users:
+            raise NoSuchUser(f"unable to find user {user}", exit_code=126)
+        if held.program.refusal is not None:
+            raise held.program.refusal
+        held.start()
+
+    def wait(self, container: str, *, timeout: float | None) -> None:
+        """Returns when it has ended."""
+        if not self._held(container).ended.wait(timeout):
+            raise EngineUnreachable("The container did not end in time.")
+        self._reach()
+
+    def inspect(self, container: str) -> ContainerState:
+        """How it is now."""
+        return self._held(container).state
+
+    def signal(self, container: str, name: str) -> None:
+        """Sends it a signal."""
+        self._reach()
+        if (held := self.containers.get(container)) and held.state.running:
+            held.signal(name)
+
+    def remove(self, container: str) -> None:
+        """Ends and forgets it; tests find it among `removed`."""
+        self._reach()
+        if held := self.containers.pop(container, None):
+            held.end(_SIGNALS["SIGKILL"])
+            self.removed.append(held)
+
+    def find_containers(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Those that carry all of these labels."""
+        self._reach()
+        return tuple(name for name, held in self.containers.items() if labels.items() <= held.spec.labels.items())
+
+    def _reach(self) -> None:
+        if self.unreachable:
+            raise EngineUnreachable("The container engine does not answer.")
+
+    def _held(self, container: str) -> FakeContainer:
+        self._reach()
+        if container not in self.containers:
+            raise EngineRefused(f"No such container: {container}")
+        return self.containers[container]
+
+    def _name(self, reference: str) -> str | None:
+        """The name in `programs` of an image given by that name or by its id."""
+        return next((name for name in self.programs if reference in {name, _image_id(name)}), None)
+
+
+def _image_id(name: str) -> str:
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"

@@ -1,0 +1,187 @@
+"""Pulls through the real engine from a registry that misbehaves."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.docker.engine import DockerEngine
+from sandbox.errors import EngineRefused, ImageError, ImageNotFound, RegistryUnreachable
+from sandbox.images import PullPolicy, obtain
+from tests.contract.faulty_registry import Registry, faulty_registry
+from worker.demo.engine import connect
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def registry(parts: Any) -> Iterator[Registry]:
+    with faulty_registry() as server, closing(connect(parts.docker_host)) as client:
+        yield server
+        repository = server.reference.rpartition(":")[0]
+        for image in client.images.list(name=repository):
+            client.images.remove(str(image.id), force=True)
+
+
+def test_a_good_pull_tells_its_progress_and_follows_a_moved_tag(real_engine: DockerEngine, registry: Registry) -> None:
+    seen: list[tuple[int, int]] = []
+    first = real_engine.pull(registry.reference, deadline=30, progress=lambda had, whole: seen.append((had, whole)))
+    assert seen[-1][0] == seen[-1][1] > 300_000
+    assert all(had <= whole for had, whole in seen)
+    registry.new_image()
+    second = real_engine.pull(registry.reference, deadline=30)
+    assert second.id != first.id
+    assert real_engine.find_image(registry.reference) == second
+
+
+@pytest.mark.parametrize("fault", ["layer:stall", "layer:drip", "manifest:stall"])
+def test_a_registry_that_stalls_holds_a_pull_no_longer_than_the_deadline(
+    real_engine: DockerEngine, registry: Registry, fault: str
+) -> None:
+    registry.fault = fault
+    began = time.monotonic()
+    with pytest.raises(RegistryUnreachable, match=r"took longer than 1\.5 s"):
+        real_engine.pull(registry.reference, deadline=1.5)
+    assert 1.4 < time.monotonic() - began < 2.5
+    if fault == "layer:drip":  # where nothing comes at all, engine 20.10 keeps the idle connection for a while
+        assert registry.left.wait(5), "the engine went on with the pull"
+
+
+@pytest.fixture
+def impatient(parts: Any) -> Iterator[DockerEngine]:
+    with closing(DockerEngine(parts.docker_host, pull_patience=1.0)) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("fault", ["layer:stall", "manifest:stall"])
+def test_a_pull_in_which_nothing_moves_is_given_up_long_before_its_deadline(
+    impatient: DockerEngine, registry: Registry, fault: str
+) -> None:
+    registry.fault = fault
+    began = time.monotonic()
+    with pytest.raises(RegistryUnreachable, match="nothing moved for 1 s"):
+        impatient.pull(registry.reference, deadline=60)
+    assert 0.9 < time.monotonic() - began < 4
+
+
+def test_a_pull_that_is_slow_but_moves_has_until_its_deadline(impatient: DockerEngine, registry: Registry) -> None:
+    registry.fault = "layer:drip"
+    with pytest.raises(RegistryUnreachable, match="took longer than 3 s"):
+        impatient.pull(registry.reference, deadline=3)
+
+
+def test_a_pull_that_waits_for_others_is_not_given_up(
+    real_engine: DockerEngine, impatient: DockerEngine, registry: Registry
+) -> None:
+    """The engine fetches three layers at a time."""
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor())
+        others = [stack.enter_context(faulty_registry()) for _ in range(3)]
+        for other in others:
+            other.fault = "layer:stall"
+            pool.submit(real_engine.pull, other.reference, deadline=5)
+        assert all(other.held.wait(10) for other in others)
+        waiting = pool.submit(impatient.pull, registry.reference, deadline=60)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=2.5)
+        for other in others:
+            other.over.set()
+        assert waiting.result(timeout=30).reference == registry.reference
+
+
+@pytest.mark.parametrize("fault", ["layer:404", "layer:garbage", "layer:500"])
+def test_a_pull_that_fails_within_the_stream_never_hands_out_the_older_image(
+    real_engine: DockerEngine, registry: Registry, fault: str
+) -> None:
+    real_engine.pull(registry.reference, deadline=30)
+    registry.new_image()
+    registry.fault = fault
+    with pytest.raises(ImageError):
+        obtain(real_engine, registry.reference, PullPolicy.ALWAYS, deadline=4)
+    assert real_engine.find_image(registry.reference) is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, ImageNotFound),
+        (403, ImageNotFound),
+        (404, ImageNotFound),
+        (429, RegistryUnreachable),
+        (500, RegistryUnreachable),
+        (503, RegistryUnreachable),
+    ],
+)
+def test_what_a_registry_answers_is_told_apart(
+    real_engine: DockerEngine, registry: Registry, status: int, error: type[ImageError]
+) -> None:
+    registry.fault = f"manifest:{status}"
+    with pytest.raises(ImageError) as caught:
+        real_engine.pull(registry.reference, deadline=20)
+    assert type(caught.value) is error, caught.value
+    assert caught.value.reference == registry.reference
+
+
+def test_a_signed_url_in_a_registrys_words_loses_its_query(real_engine: DockerEngine, registry: Registry) -> None:
+    registry.fault, registry.words = "manifest:403", "see https://blobs.example/layer?sig=SECRET&x=1 there"
+    with pytest.raises(ImageNotFound) as caught:
+        real_engine.pull(registry.reference, deadline=20)
+    assert "SECRET" not in str(caught.value)
+
+
+def engine_with_auth(parts: Any, path: Path, config: Any) -> DockerEngine:
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
+    return DockerEngine(parts.docker_host, registry_auth=path)
+
+
+def test_credentials_are_those_of_the_images_registry(parts: Any, registry: Registry, tmp_path: Path) -> None:
+    registry.login = ("worker", "open-sesame")
+    auth = base64.b64encode(b"worker:open-sesame").decode()
+    host = registry.reference.partition("/")[0]
+    path = tmp_path / "config.json"
+    with closing(engine_with_auth(parts, path, {"auths": {"elsewhere.example": {"auth": auth}}})) as engine:
+        with pytest.raises(ImageNotFound):
+            engine.pull(registry.reference, deadline=20)
+        path.write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+        assert engine.pull(registry.reference, deadline=20).reference == registry.reference
+
+
+def test_credentials_of_a_helper_are_asked_for(
+    parts: Any, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.login = ("worker", "open-sesame")
+    host = registry.reference.partition("/")[0]
+    helper = tmp_path / "docker-credential-test"
+    answer = json.dumps({"ServerURL": host, "Username": "worker", "Secret": "open-sesame"})
+    helper.write_text(f"#!/bin/sh\ncat >/dev/null\necho '{answer}'\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with closing(engine_with_auth(parts, tmp_path / "c.json", {"credHelpers": {host: "test"}})) as engine:
+        assert engine.pull(registry.reference, deadline=20).id
+
+
+@pytest.mark.filterwarnings("ignore:docker-credential-none-such not installed")
+@pytest.mark.parametrize(
+    "config",
+    [
+        "not JSON",
+        '{"auths": {"a.example": {"auth": "c2VjcmV0LXRva2Vu"}}}',
+        '{"credHelpers": {"HOST": "none-such"}}',
+        "[1]",
+    ],
+)
+def test_credentials_that_cannot_be_used_are_a_refusal_that_does_not_quote_them(
+    parts: Any, registry: Registry, tmp_path: Path, config: str
+) -> None:
+    config = config.replace("HOST", registry.reference.partition("/")[0])
+    engine = engine_with_auth(parts, tmp_path / "c.json", config)
+    with closing(engine), pytest.raises(EngineRefused, match="registry credentials") as caught:
+        engine.pull(registry.reference, deadline=20)
+    assert "secret-token" not in str(caught.value)
+    assert caught.value.__cause__ is None
