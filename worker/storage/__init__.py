@@ -1,0 +1,1 @@
+"""Bytes to and from signed URLs. Nobody else knows requests."""
