@@ -1,0 +1,163 @@
+"""What becomes of a delivery, with a scripted `work` in place of the pipeline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from protocol.codalab import RUN_TASK
+from protocol.faults import PassingFault
+from protocol.status import State, StatusUpdate
+from worker import handling
+from worker.broker.delivery import ATTEMPTS_HEADER, Delivery
+from worker.folders import TempDir
+from worker.handling import Handler
+from worker.tools import InterruptedRunError, Tools
+
+JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
+
+
+class Settler:
+    def __init__(self) -> None:
+        self.settled: list[tuple[str, int]] = []
+
+    def ack(self, delivery: Delivery) -> None:
+        self.settled.append(("ack", delivery.tag))
+
+    def reject(self, delivery: Delivery) -> None:
+        self.settled.append(("reject", delivery.tag))
+
+    def give_back(self, delivery: Delivery) -> None:
+        self.settled.append(("give back", delivery.tag))
+
+    def retry(self, delivery: Delivery) -> None:
+        self.settled.append(("retry", delivery.tag))
+
+
+class Updates:
+    def __init__(self) -> None:
+        self.sent: list[StatusUpdate] = []
+
+    def send(self, update: StatusUpdate) -> Future[None]:
+        self.sent.append(update)
+        future: Future[None] = Future()
+        future.set_result(None)
+        return future
+
+
+class Desk:
+    """A handler with one slot, everything around it in sight."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settler = Settler()
+        self.updates = Updates()
+        self.folder = folder
+        self.worked: list[tuple[str, bool]] = []
+        self.idle = 0
+        self.script: Callable[[], State] = lambda: State.FINISHED
+        settings = SimpleNamespace(codalab_hostname="host")
+        self.temp_dir = TempDir(folder)
+        tools = SimpleNamespace(settings=settings, updates=self.updates, temp_dir=self.temp_dir)
+        monkeypatch.setattr(handling, "work", self._work)
+        self.handler = Handler(cast("Tools", tools), self.settler, slots=1, on_idle=self._on_idle)
+
+    def deliver(self, body: bytes, headers: dict[str, object] | None = None) -> list[tuple[str, int]]:
+        self.handler.on_delivery(Delivery(7, 1, False, body, headers or {}, JSON))
+        self.handler.close()
+        self.temp_dir.close()
+        return self.settler.settled
+
+    def _work(self, request: Any, _tools: Any, _control: Any, *, last_attempt: bool) -> State:
+        self.worked.append((request.message_id, last_attempt))
+        return self.script()
+
+    def _on_idle(self) -> None:
+        self.idle += 1
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path / "temp", monkeypatch)
+
+
+def message(args: Any = None, **envelope: Any) -> bytes:
+    task_args = {"bundle_url": "https://store/run", "docker_image": "image", "secret": "s3cret", "predict": False}
+    return json.dumps(
+        {"task": RUN_TASK, "id": "message-1", "args": args or [5, task_args], "kwargs": {}, **envelope}
+    ).encode()
+
+
+def raising(error: BaseException) -> Callable[[], State]:
+    def script() -> State:
+        raise error
+
+    return script
+
+
+def test_a_run_that_ended_is_acknowledged(desk: Desk) -> None:
+    assert desk.deliver(message()) == [("ack", 7)]
+    assert desk.worked == [("message-1", False)]
+    assert desk.idle == 1
+
+
+def test_a_passing_fault_is_another_attempt(desk: Desk) -> None:
+    desk.script = raising(PassingFault("away"))
+    assert desk.deliver(message()) == [("retry", 7)]
+
+
+def test_the_third_attempt_is_the_last(desk: Desk) -> None:
+    desk.deliver(message(), {ATTEMPTS_HEADER: 2})
+    assert desk.worked == [("message-1", True)]
+
+
+def test_an_interrupted_run_is_given_back(desk: Desk) -> None:
+    desk.script = raising(InterruptedRunError())
+    assert desk.deliver(message()) == [("give back", 7)]
+
+
+def test_a_bug_is_acknowledged_for_it_would_come_again(desk: Desk) -> None:
+    desk.script = raising(ZeroDivisionError())
+    assert desk.deliver(message()) == [("ack", 7)]
+
+
+def test_a_refusal_that_cannot_be_told_is_settled_all_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_update: StatusUpdate) -> Future[None]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(desk.updates, "send", broken)
+    assert desk.deliver(message([5, {"secret": "s3cret"}])) == [("reject", 7)]
+
+
+def test_what_is_no_run_is_kept_and_rejected(desk: Desk) -> None:
+    assert desk.deliver(b"not json \xff") == [("reject", 7)]
+    (kept,) = (desk.folder / "rejected").iterdir()
+    assert kept.read_bytes() == b"not json \xff"
+    assert desk.updates.sent == []
+
+
+def test_where_the_site_can_be_told_it_is_told(desk: Desk) -> None:
+    assert desk.deliver(message([5, {"secret": "s3cret"}])) == [("reject", 7)]
+    (update,) = desk.updates.sent
+    assert (update.task_id, update.state, update.secret) == (5, State.FAILED, "s3cret")
+    assert "bundle_url" in update.traceback
+
+
+def test_a_refused_docker_command_is_the_participants_and_is_acknowledged(desk: Desk) -> None:
+    args = [5, {"bundle_url": "https://store/run", "docker_image": "i", "secret": "s3cret", "predict": False,
+                "submit_docker_command": "docker run --privileged image"}]  # fmt: skip
+    assert desk.deliver(message(args)) == [("ack", 7)]
+    (update,) = desk.updates.sent
+    assert update.traceback.startswith("Your submission")
+    assert "--privileged" in update.traceback
+    assert list((desk.folder / "rejected").iterdir()) == []
+
+
+def test_what_expired_in_the_queue_is_dropped(desk: Desk) -> None:
+    assert desk.deliver(message(expires="2020-01-01T00:00:00+00:00")) == [("ack", 7)]
+    assert desk.worked == []

@@ -1,0 +1,191 @@
+"""Live files with a store that is scripted: what they may cost, and how they end."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from config.settings import Settings
+from protocol.run import Role, RunRequest, UploadSlot
+from protocol.urls import SignedUrl
+from sandbox.engine import Stream
+from tests.unit.test_pipeline import REQUEST
+from worker.folders import RunFolder
+from worker.stages import live
+from worker.storage.errors import StoreUnavailable, UrlRefused
+from worker.tools import Tools
+
+URLS = {slot: SignedUrl(f"https://store/{slot}?sig=x") for slot in UploadSlot}
+
+
+class Store:
+    """Notes what it is given, version by version; `script` is what happens to the first, second, … upload."""
+
+    def __init__(self) -> None:
+        self.stored: list[tuple[str, bytes, str]] = []
+        self.script: list[Callable[..., None]] = []
+        self.changed = threading.Condition()
+
+    def upload_once(self, url: SignedUrl, source: Path, *, progress: Any, version: str, **_: Any) -> str:
+        if self.script:
+            self.script.pop(0)(progress)
+        with self.changed:
+            self.stored.append((url.reveal().split("/")[3].split("?")[0], source.read_bytes(), version))
+            self.changed.notify_all()
+            return f"v{len(self.stored)}"
+
+    def has(self, count: int, timeout: float = 5.0) -> bool:
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.stored) >= count, timeout)
+
+
+class Scene:
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.store = Store()
+        self.request: RunRequest = replace(REQUEST, uploads=URLS)
+        settings = Settings(worker_live_logs=0.01)
+        self.tools = cast("Tools", SimpleNamespace(settings=settings, transfers=self.store))
+
+    def live(self) -> AbstractContextManager[None]:
+        return live.live_results(self.request, self.folder, self.tools)
+
+    def page(self, size: int) -> None:
+        with (self.folder.output / "detailed_results.html").open("wb") as page:
+            page.truncate(size)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    folder = RunFolder(tmp_path)
+    folder.output.mkdir(parents=True)
+    folder.outbox.mkdir()
+    return Scene(folder)
+
+
+@pytest.fixture
+def log(scene: Scene) -> Iterator[Callable[[bytes], None]]:
+    with scene.folder.open_logs(Role.PARTICIPANT, 1 << 30) as logs:
+        yield lambda data: logs.write(Stream.STDOUT, data)
+
+
+def raising(error: Exception) -> Callable[[Any], None]:
+    def step(_progress: Any) -> None:
+        raise error
+
+    return step
+
+
+def test_each_file_replaces_the_version_before_it(scene: Scene, log: Callable[[bytes], None]) -> None:
+    with scene.live():
+        log(b"one ")
+        assert scene.store.has(1)
+        log(b"two")
+        assert scene.store.has(2)
+    assert scene.store.stored == [("stdout_url", b"one ", ""), ("stdout_url", b"one two", "v1")]
+
+
+def test_an_upload_that_was_stored_after_all_is_replaced(scene: Scene, log: Callable[[bytes], None]) -> None:
+    url = URLS[UploadSlot.STDOUT]
+    gone, stale = StoreUnavailable(url, "no answer"), UrlRefused(url, "HTTP 412", status=412)
+    scene.store.script = [lambda _: None, raising(gone), raising(stale)]
+    with scene.live():
+        log(b"one ")
+        assert scene.store.has(1)
+        log(b"two")
+        assert scene.store.has(2)
+    assert scene.store.stored[-1] == ("stdout_url", b"one two", "")
+
+
+def test_what_is_refused_is_not_offered_again(scene: Scene, log: Callable[[bytes], None]) -> None:
+    scene.store.script = [raising(UrlRefused(URLS[UploadSlot.STDOUT], "HTTP 403", status=403))]
+    with scene.live():
+        log(b"one ")
+        scene.page(10)
+        assert scene.store.has(1)
+        log(b"two")
+        scene.page(20)
+        assert scene.store.has(2)
+    assert {slot for slot, _, _ in scene.store.stored} == {"detailed_results_url"}
+
+
+def test_a_file_that_is_too_large_is_left_for_the_end(scene: Scene, log: Callable[[bytes], None]) -> None:
+    scene.page(live._LARGEST + 1)
+    with scene.live():
+        log(b"one")
+        assert scene.store.has(1)
+        log(b"two")
+        assert scene.store.has(2)
+    assert {slot for slot, _, _ in scene.store.stored} == {"stdout_url"}
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_RATE", 1), ("_PAUSE_SHARE", 10_000)])
+def test_much_or_slow_work_is_done_less_often(
+    scene: Scene, log: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
+    monkeypatch.setattr(live, limit, value)
+    scene.store.script = [lambda _: time.sleep(0.01)]
+    with scene.live():
+        log(b"0123456789")
+        assert scene.store.has(1)
+        log(b"more")
+        assert not scene.store.has(2, timeout=0.1)
+
+
+def test_the_end_stops_what_is_being_sent(scene: Scene, log: Callable[[bytes], None]) -> None:
+    sending = threading.Event()
+
+    def slow(progress: Callable[[int, int], None]) -> None:
+        for sent in range(1000):
+            progress(sent, 1000)
+            sending.set()
+            time.sleep(0.01)
+
+    scene.store.script = [slow]
+    began = time.monotonic()
+    with scene.live():
+        log(b"one")
+        assert sending.wait(5)
+    assert time.monotonic() - began < 5
+    assert scene.store.stored == []
+
+
+def test_the_end_is_not_held_up_for_ever(
+    scene: Scene, log: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_END_WAIT", 0.05)
+    sending, over = threading.Event(), threading.Event()
+
+    def hang(_progress: Any) -> None:
+        sending.set()
+        over.wait(10)
+
+    scene.store.script = [hang]
+    with scene.live():
+        log(b"one")
+        assert sending.wait(5)
+        ending = time.monotonic()
+    assert 0.04 < time.monotonic() - ending < 2
+    over.set()
+    assert scene.store.has(1)
+
+
+def test_a_page_that_grows_while_it_is_copied_is_copied_as_far_as_it_was_looked_at(tmp_path: Path) -> None:
+    live._copy_start(cast("Any", io.BytesIO(b"0123456789")), 4, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"0123"
+
+
+def test_where_there_is_no_place_or_no_wish_nothing_is_done(scene: Scene) -> None:
+    before = threading.active_count()
+    scene.request = replace(scene.request, uploads={})
+    with scene.live():
+        assert threading.active_count() == before

@@ -1,0 +1,178 @@
+"""The order of a run's stages and what becomes of a fault in each, with scripted stages."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from config.settings import Settings
+from protocol.faults import Fault, LastingFault, ParticipantFault, PassingFault
+from protocol.run import RunRequest
+from protocol.status import State, StatusUpdate
+from protocol.urls import SignedUrl
+from worker import pipeline
+from worker.folders import TempDir
+from worker.records import ExecutedRun, PublishedRun, ScoredRun, StagedRun
+from worker.tools import InterruptedRunError, RunControl, Tools
+
+NOT_YOURS = "It is the platform's fault, not yours."
+REQUEST = RunRequest(
+    task_id=5,
+    message_id="message-1",
+    submission_id=7,
+    secret="s3cret",
+    bundle_url=SignedUrl("https://store/run"),
+    uploads={},
+    docker_image="image",
+    ingestion_docker_image="",
+    submission=None,
+    predict=False,
+    time_limit=10,
+)
+
+
+class Scene:
+    """A pipeline whose stages only note that they were called, and fail where told to."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.faults: dict[str, BaseException] = {}
+        self.verdict: Fault | None = None
+        self.control = RunControl()
+        self.runs = folder / "runs"
+        self.temp_dir = TempDir(folder)
+        tools = SimpleNamespace(settings=Settings(), updates=self, temp_dir=self.temp_dir, gpus=None)
+        self.tools = cast("Tools", tools)
+        scripts: dict[str, Callable[..., Any]] = {
+            "admit": lambda *_: None,
+            "stage": lambda request, run_folder, _: StagedRun(request, run_folder),
+            "execute": lambda staged, _: ExecutedRun(staged),
+            "score": lambda executed, _: ScoredRun(executed, fault=self.verdict),
+            "publish": lambda scored, _: PublishedRun(scored.fault),
+            "publish_logs": lambda *_: None,
+        }
+        for name, script in scripts.items():
+            monkeypatch.setattr(pipeline, name, self._stage(name, script))
+
+    def send(self, update: StatusUpdate) -> Future[None]:
+        self.calls.append(f"{update.state}: {update.traceback}" if update.traceback else update.state)
+        future: Future[None] = Future()
+        future.set_result(None)
+        return future
+
+    def work(self, *, last_attempt: bool = False) -> State:
+        return pipeline.work(REQUEST, self.tools, self.control, last_attempt=last_attempt)
+
+    def _stage(self, name: str, script: Callable[..., Any]) -> Callable[..., Any]:
+        def stage(*args: Any) -> Any:
+            self.calls.append(name)
+            if name in self.faults:
+                raise self.faults[name]
+            return script(*args)
+
+        return stage
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(tmp_path / "temp", monkeypatch)
+
+
+def test_a_good_run_goes_through_its_stages_in_order(scene: Scene) -> None:
+    assert scene.work() is State.FINISHED
+    assert scene.calls == ["admit", "running", "stage", "execute", "score", "publish", "finished"]
+    assert list(scene.runs.iterdir()) == []
+
+
+def test_what_is_not_admitted_fails_without_running(scene: Scene) -> None:
+    scene.faults["admit"] = LastingFault("The platform's address expired.")
+    assert scene.work() is State.FAILED
+    assert scene.calls == ["admit", f"failed: The platform's address expired. {NOT_YOURS}"]
+
+
+def test_a_programs_failure_is_published_before_it_is_told(scene: Scene) -> None:
+    scene.verdict = ParticipantFault("Your submission ended with exit code 3.")
+    assert scene.work() is State.FAILED
+    assert scene.calls[-2:] == ["publish", "failed: Your submission ended with exit code 3."]
+
+
+@pytest.mark.parametrize("stage", ["stage", "execute", "score", "publish"])
+def test_a_lasting_fault_stores_the_logs_so_far_then_fails(scene: Scene, stage: str) -> None:
+    scene.faults[stage] = LastingFault("The platform said no.")
+    assert scene.work() is State.FAILED
+    assert scene.calls[-3:] == [stage, "publish_logs", f"failed: The platform said no. {NOT_YOURS}"]
+
+
+@pytest.mark.parametrize("stage", ["stage", "execute", "score", "publish"])
+def test_a_passing_fault_tells_nothing_before_the_last_attempt(scene: Scene, stage: str) -> None:
+    scene.faults[stage] = PassingFault("The platform is away.")
+    with pytest.raises(PassingFault):
+        scene.work()
+    assert scene.calls[-1] == stage
+    assert list(scene.runs.iterdir()) == []
+
+
+def test_a_passing_fault_on_the_last_attempt_fails(scene: Scene) -> None:
+    scene.faults["publish"] = PassingFault("The platform is away.")
+    assert scene.work(last_attempt=True) is State.FAILED
+    assert scene.calls[-1] == f"failed: The platform is away. {NOT_YOURS}"
+
+
+def test_logs_that_cannot_be_stored_do_not_keep_the_site_from_being_told(scene: Scene) -> None:
+    scene.faults["stage"] = LastingFault("first")
+    scene.faults["publish_logs"] = LastingFault("second")
+    assert scene.work() is State.FAILED
+    assert scene.calls[-1] == f"failed: first {NOT_YOURS}"
+
+
+def test_a_bug_is_told_with_a_reference_and_no_detail(scene: Scene) -> None:
+    scene.faults["score"] = ZeroDivisionError("inner secret")
+    with capture_logs() as events:
+        assert scene.work() is State.FAILED
+    (reference,) = [event["reference"] for event in events if event["event"] == "unexpected error"]
+    assert f"unexpected error; its operator finds it in the log under {reference}." in scene.calls[-1]
+    assert "inner secret" not in scene.calls[-1]
+
+
+@pytest.mark.parametrize("stage", ["stage", "execute", "publish"])
+def test_a_full_disk_is_a_passing_fault_in_every_stage(scene: Scene, stage: str) -> None:
+    scene.faults[stage] = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(PassingFault):
+        scene.work()
+    assert scene.work(last_attempt=True) is State.FAILED
+    assert scene.calls[-1] == f"failed: The platform's worker has no room left on its disk. {NOT_YOURS}"
+
+
+def test_a_run_that_gets_no_folder_is_told_an_end(scene: Scene) -> None:
+    scene.runs.rmdir()
+    assert scene.work() is State.FAILED
+    assert scene.calls[:2] == ["admit", "running"]
+    assert "unexpected error" in scene.calls[-1]
+
+
+def test_a_bug_in_admission_is_told(scene: Scene) -> None:
+    scene.faults["admit"] = ZeroDivisionError("inner secret")
+    assert scene.work() is State.FAILED
+    assert "unexpected error" in scene.calls[-1]
+
+
+def test_a_bug_while_breaking_off_is_still_told(scene: Scene) -> None:
+    scene.faults["stage"] = LastingFault("first")
+    scene.faults["publish_logs"] = ZeroDivisionError()
+    assert scene.work() is State.FAILED
+    assert scene.calls[-1] == f"failed: first {NOT_YOURS}"
+
+
+def test_an_interrupted_run_tells_no_end(scene: Scene) -> None:
+    scene.control.interrupt()
+    with pytest.raises(InterruptedRunError):
+        scene.work()
+    assert scene.calls == ["admit", "running", "stage"]
+    assert list(scene.runs.iterdir()) == []

@@ -1,0 +1,1 @@
+"""AMQP: connections kept up, run messages taken, status updates confirmed. Nobody else knows pika."""

@@ -1,0 +1,138 @@
+"""The daemon: connects, works, drains on SIGTERM, gives runs back on the second.
+
+The main thread only waits for what happens (signals, refusals, slots that fall idle); AMQP connections and
+slots have threads of their own, so nothing that one of them does delays another.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from config.settings import Settings
+from sandbox import labels
+from sandbox.sweep import remove_leftovers
+from worker import compose
+from worker.broker.consumer import Consumer
+from worker.broker.status_sink import AmqpStatusSink
+from worker.exit_codes import ExitCode
+from worker.handling import Handler
+from worker.signals import watch_signals
+from worker.tools import Tools
+
+_CONFIRM_MARGIN = 5.0  # seconds beyond the stop grace for a terminal status that is on its way
+_INTERRUPT_MARGIN = 30.0  # seconds after that for a slot to let go
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """The process got a signal."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The broker will not have us."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A slot has ended a run."""
+
+
+Event = Signalled | Refused | Idle
+
+
+class Daemon:
+    """One worker process. `run` returns when it has drained, or cannot begin."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._events: SimpleQueue[Event] = SimpleQueue()
+
+    def run(self) -> ExitCode:
+        """Works until told to stop. Raises what `compose` raises where the worker cannot be set up."""
+        watch_signals(self._signalled)
+        connections = compose.broker(self._settings)
+        updates = AmqpStatusSink(connections.updates, self._settings.worker_updates_queue, on_refused=self._refused)
+        with compose.tools(self._settings, updates) as tools:
+            _sweep(tools)
+            consumer = Consumer(
+                connections.runs,
+                self._settings.worker_queue,
+                prefetch=self._settings.worker_concurrency,
+                on_refused=self._refused,
+            )
+            handler = Handler(tools, consumer, slots=self._settings.worker_concurrency, on_idle=self._idle)
+            updates.start()
+            consumer.start(handler.on_delivery)
+            _log.info("worker started", queue=self._settings.worker_queue, slots=self._settings.worker_concurrency)
+            code = self._supervise(consumer, handler)
+            _shut_down(consumer, handler, updates, self._settings.worker_stop_grace)
+        return code
+
+    def _supervise(self, consumer: Consumer, handler: Handler) -> ExitCode:
+        """Waits for an end: refused by the broker, or drained after a signal."""
+        while isinstance(event := self._events.get(), Idle):
+            pass  # only of interest when draining
+        if isinstance(event, Refused):
+            _log.error("cannot work", reason=event.reason)
+            return ExitCode.UNREACHABLE
+        _log.info("draining", signal=event.name, busy=handler.busy)
+        consumer.stop_taking()
+        self._drain(handler)
+        return ExitCode.OK
+
+    def _drain(self, handler: Handler) -> None:
+        """Returns when nothing is in work any more, the time is up, or a second signal came."""
+        deadline = time.monotonic() + self._settings.worker_drain_timeout
+        while handler.busy and (left := deadline - time.monotonic()) > 0:
+            try:
+                event = self._events.get(timeout=left)
+            except Empty:
+                break
+            if isinstance(event, Signalled):
+                _log.info("stopping at once", signal=event.name, busy=handler.busy)
+                break
+
+    def _refused(self, reason: str) -> None:
+        self._events.put(Refused(reason))
+
+    def _idle(self) -> None:
+        self._events.put(Idle())
+
+    def _signalled(self, name: str) -> None:
+        self._events.put(Signalled(name))
+
+
+def _sweep(tools: Tools) -> None:
+    """What an earlier process of this worker left behind: nobody waits for it, its messages come again."""
+    containers = remove_leftovers(tools.sandbox.engine, {labels.WORKER: tools.worker_id})
+    folders = tools.temp_dir.clear_runs()
+    if containers or folders:
+        _log.warning("removed what an earlier worker left", containers=containers, folders=folders)
+
+
+def _shut_down(consumer: Consumer, handler: Handler, updates: AmqpStatusSink, grace: float) -> None:
+    """Interrupts what still runs, settles it, then lets go of the broker."""
+    handler.interrupt_all()
+    handler.wait_idle(grace + _CONFIRM_MARGIN)
+    updates.close()  # a run that still waits for a confirm is interrupted by this
+    if not handler.wait_idle(_INTERRUPT_MARGIN):
+        _log.error("a run does not let go; its message returns to the queue with the connection")
+        consumer.close()
+        logging.shutdown()
+        os._exit(ExitCode.OK)
+    handler.close()
+    consumer.close()
+    _log.info("worker stopped")

@@ -1,0 +1,156 @@
+"""Where things of a run lie on the disk, and the temp dir that one worker holds."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from protocol.run import Role
+from sandbox.engine import Stream
+from sandbox.logs import LogPair
+from worker.archives.tree import remove_tree
+
+_KEPT_REJECTS = 1000
+_log = structlog.get_logger(__name__)
+
+
+class TempDirTakenError(Exception):
+    """Another worker holds this temp dir."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run. `run` is what organisers' containers see as /codalab/run."""
+
+    root: Path
+
+    @property
+    def run(self) -> Path:
+        """program, input, output, temp: the run as an organiser's program sees it."""
+        return self.root / "run"
+
+    @property
+    def output(self) -> Path:
+        """What the program leaves: zipped to the site at the end."""
+        return self.run / "output"
+
+    @property
+    def temp(self) -> Path:
+        """`$tmp`."""
+        return self.run / "temp"
+
+    @property
+    def shared(self) -> Path:
+        """`$shared`: where a code submission and an ingestion program meet."""
+        return self.root / "shared"
+
+    @property
+    def hidden_ref(self) -> Path:
+        """`$hidden`: reference data that the ingestion program alone may see."""
+        return self.root / "hidden_ref"
+
+    @property
+    def results(self) -> Path:
+        """`$input/res`: what a scoring program scores."""
+        return self.run / "input" / "res"
+
+    @property
+    def empty_input(self) -> Path:
+        """/mnt/in where the operator set no folder."""
+        return self.root / "empty"
+
+    @property
+    def outbox(self) -> Path:
+        """Logs and archives on their way to the site."""
+        return self.root / "outbox"
+
+    def logs(self, role: Role, stream: Stream) -> list[Path]:
+        """What the containers of that role wrote to that stream, one file each, in their order."""
+        return sorted(self.root.glob(f"{role}-*.{stream}"))
+
+    def open_logs(self, role: Role, limit: int) -> LogPair:
+        """The log files of the next container of that role, each keeping `limit` bytes."""
+        name = f"{role}-{len(self.logs(role, Stream.STDOUT)):03}"
+        return LogPair.at(self.root / f"{name}.stdout", self.root / f"{name}.stderr", limit=limit)
+
+
+class TempDir:
+    """The worker's folder below SUBMISSION_TEMP_DIR's path, held by a lock for as long as this lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._runs = path / "runs"
+        self._rejected = path / "rejected"
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _lock(path / "worker.lock")
+        for folder in (self._runs, self._rejected):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def close(self) -> None:
+        """Lets go of the lock."""
+        os.close(self._lock)
+
+    def clear_runs(self) -> int:
+        """Removes what an earlier worker left of its runs; says how many folders."""
+        leftovers = list(self._runs.iterdir())
+        for folder in leftovers:
+            remove_tree(folder)
+        return len(leftovers)
+
+    @contextmanager
+    def run_folder(self, name: str, *, keep: bool = False) -> Iterator[RunFolder]:
+        """A fresh folder for one run, removed at the end unless `keep`."""
+        root = Path(tempfile.mkdtemp(prefix=f"{_plain(name)}-", dir=self._runs))
+        folder = RunFolder(root)
+        try:
+            for path in (folder.run, folder.output, folder.temp, folder.shared, folder.outbox, folder.empty_input):
+                path.mkdir()
+            yield folder
+        finally:
+            if not keep:
+                _remove(root)
+
+    def keep_rejected(self, body: bytes, name: str) -> Path | None:
+        """Keeps the raw body of a message that is no run; None where a thousand are kept already, or no more can be."""
+        try:
+            if sum(1 for _ in self._rejected.iterdir()) >= _KEPT_REJECTS:
+                return None
+            handle, path = tempfile.mkstemp(prefix=f"{_plain(name)}-", suffix=".body", dir=self._rejected)
+            with os.fdopen(handle, "wb") as file:
+                file.write(body)
+        except OSError as error:
+            _log.warning("rejected message could not be kept", error=str(error))
+            return None
+        return Path(path)
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:64] or "run"
+
+
+def _lock(path: Path) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise TempDirTakenError(
+            f"Another worker holds {path.parent}: stop it, or give this one a SUBMISSION_TEMP_DIR of its own."
+        ) from None
+    os.truncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return handle
+
+
+def _remove(root: Path) -> None:
+    with suppress(OSError):
+        remove_tree(root)
+    if root.exists():
+        _log.warning("run folder could not be removed whole", folder=str(root))

@@ -1,0 +1,166 @@
+"""The containers of a run: what each is given, and how it is run to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypedDict
+from uuid import uuid4
+
+import structlog
+
+from protocol.docker_command import INPUT_TARGET, DockerSubmission
+from protocol.faults import LastingFault, PassingFault
+from protocol.run import Role
+from sandbox import labels
+from sandbox.engine import ContainerSpec, Mount
+from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable, ImageError
+from sandbox.gpu import GpuRequest
+from sandbox.outcome import Outcome
+from worker.records import StagedRun
+from worker.stages.admission import time_limit
+from worker.stages.program import HIDDEN_DIR, RUN_DIR, SHARED_DIR
+from worker.tools import Peers, RunControl, Tools
+
+_FALLBACK_USER = "1000:1000"
+_NO_GPU = "The platform's worker should give this run a GPU, but its engine has none; its operator must mend that."
+
+_log = structlog.get_logger(__name__)
+
+
+class _Command(TypedDict):
+    command: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    working_dir: str
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What the containers of one run share: the worker's tools, the run's GPUs, who may stop them."""
+
+    tools: Tools
+    control: RunControl
+    gpus: GpuRequest | None = None
+    peers: Peers | None = None
+
+
+def docker_submission_spec(staged: StagedRun, submission: DockerSubmission, context: RunContext) -> ContainerSpec:
+    """The docker submission: the image's own program, input read-only, one folder to write to."""
+    request, folder = staged.request, staged.folder
+    fallback = folder.run / "input" if request.predict else folder.empty_input
+    source = context.tools.settings.worker_participant_input_dir or fallback
+    targets = {INPUT_TARGET, *(submission.input_folder_asked or ())[1:]}
+    mounts = [Mount(source, target, read_only=True) for target in sorted(targets)]
+    output = folder.output if request.predict else folder.results
+    image = staged.programs.docker_submission
+    return replace(
+        _participant_spec(staged, context, (*mounts, Mount(output, submission.output_target, read_only=False))),
+        image=image.id if image else submission.image,
+        command=submission.arguments,
+        entrypoint=submission.entrypoint,
+        working_dir=submission.working_dir,
+        environment=submission.environment,
+    )
+
+
+def code_submission_specs(staged: StagedRun, context: RunContext) -> Iterator[ContainerSpec]:
+    """A participant's code in an organiser's image: code and input read-only; never what is hidden."""
+    folder, program = staged.folder, staged.programs.code_submission
+    if program is None:
+        return
+    mounts = (
+        Mount(folder.run / "program", f"{RUN_DIR}/program", read_only=True),
+        Mount(folder.run / "input", f"{RUN_DIR}/input", read_only=True),
+        Mount(folder.output, f"{RUN_DIR}/output", read_only=False),
+        Mount(folder.temp, f"{RUN_DIR}/temp", read_only=False),
+        Mount(folder.shared, SHARED_DIR, read_only=False),
+    )
+    for words in program.commands:
+        spec = _participant_spec(staged, context, mounts)
+        yield replace(spec, image=program.image.id, **_in_run_dir(words))
+
+
+def organiser_specs(staged: StagedRun, role: Role, context: RunContext) -> Iterator[ContainerSpec]:
+    """The commands of an organiser's program, which sees the whole run, and hidden data if it is ingestion."""
+    folder = staged.folder
+    program = staged.programs.ingestion if role is Role.INGESTION else staged.programs.scoring
+    if program is None:
+        return
+    mounts = [Mount(folder.run, RUN_DIR, read_only=False), Mount(folder.shared, SHARED_DIR, read_only=False)]
+    if role is Role.INGESTION and folder.hidden_ref.is_dir():
+        mounts.append(Mount(folder.hidden_ref, HIDDEN_DIR, read_only=True))
+    for words in program.commands:
+        yield ContainerSpec(
+            name=_name(staged, role),
+            image=program.image.id,
+            profile=context.tools.profiles.of(role, context.gpus),
+            mounts=tuple(mounts),
+            labels=_labels(staged, role, context),
+            **_in_run_dir(words),
+        )
+
+
+def _participant_spec(staged: StagedRun, context: RunContext, mounts: tuple[Mount, ...]) -> ContainerSpec:
+    """What every container of a participant has; its image is still to be named."""
+    return ContainerSpec(
+        name=_name(staged, Role.PARTICIPANT),
+        image="",
+        profile=context.tools.profiles.of(Role.PARTICIPANT, context.gpus),
+        user=context.tools.settings.worker_participant_user,
+        fallback_user=_FALLBACK_USER,
+        mounts=mounts,
+        labels=_labels(staged, Role.PARTICIPANT, context),
+    )
+
+
+def _in_run_dir(words: tuple[str, ...]) -> _Command:
+    """A command of a program's metadata. Output is unbuffered, as today's workers have it: logs are seen at once."""
+    return {
+        "command": words,
+        "entrypoint": (),
+        "working_dir": RUN_DIR,
+        "environment": {"PYTHONUNBUFFERED": "1"},
+    }
+
+
+def run(spec: ContainerSpec, role: Role, staged: StagedRun, context: RunContext) -> Outcome:
+    """Runs that container to its end, its logs into the run's folder.
+
+    Raises the platform's faults; how the program ended is the value.
+    """
+    tools = context.tools
+    logs = staged.folder.open_logs(role, tools.settings.worker_log_limit)
+    try:
+        with tools.sandbox.container(spec) as container, context.control.watching(container):
+            if context.peers:
+                context.peers.join(container)
+            outcome = container.run(
+                time_limit=time_limit(staged.request, tools), grace=tools.settings.worker_stop_grace, logs=logs
+            )
+    except EngineUnreachable as error:
+        raise PassingFault("The platform's container engine does not answer.", detail=str(error)) from error
+    except GpuUnavailable as error:
+        raise LastingFault(_NO_GPU, detail=str(error)) from error
+    except (EngineRefused, ImageError) as error:
+        raise LastingFault("The platform's container engine refused to run this.", detail=str(error)) from error
+    _log.info(
+        "container ended",
+        role=role.value,
+        reason=outcome.reason.value,
+        exit_code=outcome.exit_code,
+        elapsed=round(outcome.elapsed, 3),
+    )
+    return outcome
+
+
+def _name(staged: StagedRun, role: Role) -> str:
+    return f"{staged.folder.root.name}-{role}-{uuid4().hex[:8]}"
+
+
+def _labels(staged: StagedRun, role: Role, context: RunContext) -> dict[str, str]:
+    return {
+        labels.WORKER: context.tools.worker_id,
+        labels.RUN: staged.request.message_id,
+        labels.ROLE: role.value,
+    }

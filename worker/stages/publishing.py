@@ -1,0 +1,101 @@
+"""Logs, then archives, to the places that the site signed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from protocol.faults import LastingFault, PassingFault
+from protocol.run import RunRequest, UploadSlot
+from worker.archives.pack import pack
+from worker.archives.tree import sanitise
+from worker.archives.web_page import copy_web_page
+from worker.folders import RunFolder
+from worker.records import PublishedRun, ScoredRun
+from worker.stages.result_metadata import result_metadata
+from worker.stages.run_logs import write_logs
+from worker.storage.errors import StoreUnavailable, TransferError
+from worker.tools import Tools
+
+UPLOAD_DEADLINE = 3600.0  # seconds for one file
+_PRIVATE = "private"
+_TYPES = {".txt": "text/plain; charset=utf-8", ".zip": "application/zip", ".html": "text/html; charset=utf-8"}
+
+_log = structlog.get_logger(__name__)
+
+
+def publish(scored: ScoredRun, tools: Tools) -> PublishedRun:
+    """Stores everything that the run left. Raises the platform's fault where the store refuses or is away."""
+    staged = scored.executed.staged
+    archives, left_out = _archives(scored)
+    notes = (*staged.notes, *scored.executed.notes, *left_out)
+    publish_logs(staged.request, staged.folder, notes, tools)
+    _upload_all(staged.request, archives, tools)
+    duration = sum(outcome.elapsed for outcome in scored.ingestion) if scored.ingestion else None
+    return PublishedRun(scored.fault, duration)
+
+
+def publish_logs(request: RunRequest, folder: RunFolder, notes: Iterable[str], tools: Tools) -> None:
+    """Stores stdout and stderr, each with the parts of all containers that ran so far."""
+    _upload_all(request, write_logs(folder, notes), tools)
+
+
+def _archives(scored: ScoredRun) -> tuple[dict[UploadSlot, Path], tuple[str, ...]]:
+    """The files to store after the logs, and notes of what was left out of them."""
+    folder, wanted = scored.executed.staged.folder, scored.executed.staged.request.uploads
+    metadata = {"metadata": result_metadata(scored)}
+    public, page = folder.outbox / "output.zip", folder.outbox / "detailed_results.html"
+    left_out = (*sanitise(folder.output), *pack(folder.output, public, leave_out={_PRIVATE}, extra=metadata))
+    files = {UploadSlot.OUTPUT: public, UploadSlot.PRIVATE_OUTPUT: public}
+    if UploadSlot.PRIVATE_OUTPUT in wanted and (folder.output / _PRIVATE).is_dir():
+        files[UploadSlot.PRIVATE_OUTPUT] = folder.outbox / "private_output.zip"
+        pack(folder.output, files[UploadSlot.PRIVATE_OUTPUT], extra=metadata)
+    if UploadSlot.DETAILED_RESULTS in wanted and copy_web_page(folder.output, page):
+        files[UploadSlot.DETAILED_RESULTS] = page
+    return files, tuple(f"left out of the output: {entry}" for entry in left_out)
+
+
+def content_type(path: Path) -> str:
+    """The media type of a file of results, by its suffix."""
+    return _TYPES[path.suffix]
+
+
+def _upload_all(request: RunRequest, files: Mapping[UploadSlot, Path], tools: Tools) -> None:
+    """Stores those files that the site signed a place for, side by side.
+
+    Raises the platform's fault where the store refuses or is away.
+    """
+    wanted = [(slot, path) for slot, path in files.items() if slot in request.uploads]
+    if not wanted:
+        return
+    with ThreadPoolExecutor(len(wanted), thread_name_prefix="upload") as pool:
+        uploads = [pool.submit(copy_context().run, _upload_one, request, slot, path, tools) for slot, path in wanted]
+    for upload in uploads:
+        upload.result()
+
+
+def _upload_one(request: RunRequest, slot: UploadSlot, path: Path, tools: Tools) -> None:
+    progress = partial(tools.progress, f"upload {slot}") if tools.progress else None
+    try:
+        tools.transfers.upload(
+            request.uploads[slot],
+            path,
+            content_type=content_type(path),
+            deadline=UPLOAD_DEADLINE,
+            progress=progress,
+        )
+    except StoreUnavailable as error:
+        raise PassingFault(
+            f"The platform's storage did not take {slot}; it may be back soon.", detail=str(error)
+        ) from error
+    except TransferError as error:
+        raise LastingFault(
+            f"The platform's storage refused {slot}; its administrator must look at the signed addresses.",
+            detail=str(error),
+        ) from error
+    _log.info("uploaded", slot=slot.value, bytes=path.stat().st_size)

@@ -1,0 +1,107 @@
+"""The images of a run: whether they may be used, and whose fault it is when they cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from protocol.faults import Fault, LastingFault, OrganiserFault, ParticipantFault, PassingFault
+from protocol.run import Role, RunRequest
+from sandbox import images
+from sandbox.engine import Image
+from sandbox.errors import EngineRefused, EngineUnreachable, ImageError, ImageNotHeld, RegistryUnreachable
+from worker.tools import Tools
+
+PULL_DEADLINE = 3600.0  # seconds; an image of many GB over a slow line still comes
+
+_OWNERS: dict[Role, tuple[str, type[Fault]]] = {
+    Role.PARTICIPANT: ("Your submission's", ParticipantFault),
+    Role.INGESTION: ("The organiser's ingestion program's", OrganiserFault),
+    Role.SCORING: ("The organiser's", OrganiserFault),
+}
+
+_log = structlog.get_logger(__name__)
+
+
+def participant_image(request: RunRequest, tools: Tools) -> Image | None:
+    """The image of the docker submission; None where there is none. Raises the fault to tell."""
+    if not request.submission:
+        return None
+    return _obtain(request.submission.image, Role.PARTICIPANT, tools)
+
+
+def program_image(request: RunRequest, tools: Tools) -> Image | None:
+    """The organiser's image for a scoring program or a code submission; None where a docker submission predicts."""
+    if request.predict and request.submission:
+        return None
+    return _obtain(request.docker_image, Role.SCORING, tools)
+
+
+def ingestion_image(request: RunRequest, tools: Tools) -> Image:
+    """The image that the ingestion program runs in. Raises the fault to tell."""
+    return _obtain(request.ingestion_docker_image or request.docker_image, Role.INGESTION, tools)
+
+
+def check_allowed(reference: str, patterns: tuple[str, ...]) -> None:
+    """Raises `ParticipantFault` where the operator allows participants other images only."""
+    if patterns and not images.allowed(reference, patterns):
+        raise ParticipantFault(
+            f"Your submission's image {reference} is not among those that this worker may run: {', '.join(patterns)}."
+        )
+
+
+def _obtain(reference: str, role: Role, tools: Tools) -> Image:
+    policy = images.PullPolicy(tools.settings.worker_pull_policy)
+    try:
+        image = images.obtain(
+            tools.sandbox.engine,
+            reference,
+            policy,
+            deadline=PULL_DEADLINE,
+            progress=_progress(reference, tools),
+            warn=_log.warning,
+        )
+    except EngineUnreachable as error:
+        raise PassingFault("The platform's container engine does not answer.", detail=str(error)) from error
+    except EngineRefused as error:
+        raise LastingFault(
+            f"The platform's worker could not fetch the image {reference}; its operator finds the reason in its log.",
+            detail=str(error),
+        ) from error
+    except ImageError as error:
+        raise _image_fault(error, role) from error
+    _log.info("image ready", image=reference, id=image.id)
+    return image
+
+
+def _image_fault(error: ImageError, role: Role) -> Fault:
+    if isinstance(error, RegistryUnreachable):
+        return PassingFault(
+            f"The platform could not pull the image {error.reference}: its registry does not answer as it should.",
+            detail=error.reason,
+        )
+    whose, kind = _OWNERS[role]
+    if isinstance(error, ImageNotHeld):
+        return kind(
+            f"{whose} image {error.reference} is not on this platform, which fetches none: name one that it has, "
+            "or ask its operator to add this one.",
+            detail=error.reason,
+        )
+    return kind(
+        f"{whose} image {error.reference} cannot be pulled: {_plain_reason(error)}; "
+        "check its name and that it is public.",
+        detail=error.reason,
+    )
+
+
+def _plain_reason(error: ImageError) -> str:
+    """The registry's words, each said once: engines quote them twice."""
+    parts = dict.fromkeys(part.strip() for part in " ".join(error.reason.split()).split(": "))
+    return ": ".join(parts)[:200].rstrip(".")
+
+
+def _progress(reference: str, tools: Tools) -> Callable[[int, int], None] | None:
+    if not (report := tools.progress):
+        return None
+    return lambda done, total: report(f"pull {reference}", done, total)

@@ -1,0 +1,71 @@
+"""Everything that a run needs before a container starts: images and bundles, fetched side by side."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
+from protocol.run import RunRequest
+from worker.archives.unpack import ArchiveLimits
+from worker.bundles.fetch import fetch
+from worker.folders import RunFolder
+from worker.records import StagedRun
+from worker.stages.pulling import participant_image, program_image
+from worker.stages.reading import read_programs
+from worker.tools import Tools
+
+FETCH_DEADLINE = 3600.0  # seconds for all bundles of a run
+_WHERE_CONTAINERS_WRITE = 0o777  # whichever user the image runs as; the folder above is closed to others
+
+
+def stage(request: RunRequest, folder: RunFolder, tools: Tools) -> StagedRun:
+    """Fetches images and bundles side by side, and reads what there is to run. Raises the fault to tell."""
+    with ThreadPoolExecutor(3, thread_name_prefix="stage") as pool:
+        theirs = pool.submit(copy_context().run, participant_image, request, tools)
+        organisers = pool.submit(copy_context().run, program_image, request, tools)
+        notes = pool.submit(copy_context().run, _fetch, request, folder, tools)
+    # The participant's mistake is told first: it is the one that they can mend.
+    docker_submission, noted = theirs.result(), notes.result()
+    _set_aside_hidden(folder)
+    programs = read_programs(request, folder, docker_submission, organisers.result, tools)
+    _prepare(folder, request)
+    return StagedRun(request, folder, programs, noted)
+
+
+def _fetch(request: RunRequest, folder: RunFolder, tools: Tools) -> tuple[str, ...]:
+    limits = ArchiveLimits(tools.settings.worker_bundle_limit, tools.settings.worker_bundle_files_limit)
+    return fetch(
+        request.bundle_url,
+        folder.run,
+        transfers=tools.transfers,
+        limits=limits,
+        deadline=FETCH_DEADLINE,
+        optional=_optional(request),
+        submission="program" if request.predict else "input/res",
+        progress=tools.progress,
+    )
+
+
+def _optional(request: RunRequest) -> frozenset[str]:
+    """What a docker submission stands in for: the site sends dead or empty URLs in its place."""
+    if not request.submission:
+        return frozenset()
+    return frozenset({"program"} if request.predict else {"input/res"})
+
+
+def _set_aside_hidden(folder: RunFolder) -> None:
+    """Out of the run's own folder, which other programs than the ingestion program see."""
+    fetched = folder.run / folder.hidden_ref.name
+    if fetched.is_dir():
+        fetched.rename(folder.hidden_ref)
+
+
+def _prepare(folder: RunFolder, request: RunRequest) -> None:
+    """The folders that containers write to, for whichever user they run as."""
+    (folder.run / "input").mkdir(exist_ok=True)
+    written = [folder.output, folder.temp, folder.shared]
+    if request.submission and not request.predict:
+        folder.results.mkdir(exist_ok=True)
+        written.append(folder.results)
+    for path in written:
+        path.chmod(_WHERE_CONTAINERS_WRITE)
