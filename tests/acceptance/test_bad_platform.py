@@ -1,0 +1,145 @@
+"""The worker's own host lets it down: its disk is full, its container engine is away, its temp dir is gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.contract.engine_proxy import EngineProxy, engine_proxy
+from tests.support.competition import REF, Competition
+from tests.support.rabbit import Owner
+from tests.support.site import Site
+from tests.support.station import Station, station
+from worker.demo.competition import zipped
+
+pytestmark = pytest.mark.acceptance
+
+NOT_YOURS = " It is the platform's fault, not yours."
+NO_ROOM = f"The platform's worker has no room left on its disk.{NOT_YOURS}"
+ATTEMPTS = 3
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+
+
+@contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own below `folder`, for a worker's temp dir; its size is among the options."""
+    disk = folder / "temp"
+    disk.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.fixture
+def cramped(site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path) -> Iterator[Station]:
+    """A worker whose disk has 2 MiB."""
+    with small_disk(tmp_path, "size=2m") as folder, station(site, owner, settings, folder) as here:
+        yield here
+
+
+@as_root
+def test_a_disk_too_full_for_a_bundle(cramped: Station, competition: Competition, client: docker.DockerClient) -> None:
+    run = competition.docker_submission(bundles={"ref.zip": zipped({**REF, "noise": os.urandom(3 << 20)})})
+    cramped.publish(run)
+    assert cramped.failed(run, running=ATTEMPTS) == NO_ROOM
+    assert run.has("stderr.txt")
+    cramped.is_none_the_worse(competition, client)
+
+
+@as_root
+def test_a_disk_too_full_for_what_is_to_be_stored(
+    cramped: Station, competition: Competition, client: docker.DockerClient
+) -> None:
+    """The output has room, its archive beside it has not."""
+    noise = f"head -c {1200 << 10} /dev/urandom"
+    program = {"metadata": f"command: sh -c '{noise} > $output/noise; echo scored'\n".encode()}
+    run = competition.docker_submission(bundles={"program.zip": zipped(program)})
+    cramped.publish(run)
+    assert cramped.failed(run, running=ATTEMPTS) == NO_ROOM
+    assert "scored" in run.text("stdout.txt")
+    assert not run.has("output.zip")
+    cramped.is_none_the_worse(competition, client)
+
+
+@as_root
+def test_a_disk_without_room_for_another_folder(
+    site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path, competition: Competition
+) -> None:
+    with small_disk(tmp_path, "size=9m,nr_inodes=8") as folder, station(site, owner, settings, folder) as here:
+        run = competition.docker_submission()
+        here.publish(run)
+        assert here.failed(run, running=ATTEMPTS) == NO_ROOM
+        assert here.worker.stop() == 0
+        assert here.queue.count() == 0
+        assert list((here.worker.temp_dir / "runs").iterdir()) == []
+
+
+def test_an_unexpected_error_is_told_by_a_number_that_the_log_has(
+    site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path, competition: Competition
+) -> None:
+    """Nobody foresaw that the folder of the runs goes while the worker works."""
+    with station(site, owner, settings, tmp_path) as here:
+        shutil.rmtree(here.worker.temp_dir / "runs")
+        run = competition.docker_submission()
+        here.publish(run)
+        sentence = here.failed(run)
+        assert here.worker.stop() == 0
+        assert here.queue.count() == 0
+        [event] = here.worker.events("unexpected error")
+        assert sentence == (
+            "The platform met an unexpected error; its operator finds it in the log under"
+            f" {event['reference']}.{NOT_YOURS}"
+        )
+        assert "FileNotFoundError" in event["exception"]
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, settings: dict[str, str]) -> Iterator[EngineProxy]:
+    with engine_proxy(tmp_path, settings["DOCKER_HOST"]) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind(site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path, proxy: EngineProxy) -> Iterator[Station]:
+    """A worker whose engine can go away."""
+    with station(site, owner, {**settings, "DOCKER_HOST": proxy.host}, tmp_path / "worker") as here:
+        yield here
+
+
+def test_an_engine_that_restarts_is_waited_for(
+    behind: Station,
+    proxy: EngineProxy,
+    settings: dict[str, str],
+    tmp_path: Path,
+    competition: Competition,
+    client: docker.DockerClient,
+) -> None:
+    proxy.cut()
+    run = competition.docker_submission()
+    behind.publish(run)
+    behind.site.wait_for(run.task_id, "running")
+    (tmp_path / "proxy.sock").unlink()
+    with engine_proxy(tmp_path, settings["DOCKER_HOST"]):
+        behind.finished(run)
+        behind.is_none_the_worse(competition, client)
+
+
+def test_an_engine_that_stays_away_is_the_platforms_fault(
+    behind: Station, proxy: EngineProxy, competition: Competition
+) -> None:
+    proxy.cut()
+    run = competition.docker_submission()
+    behind.publish_for_the_last_attempt(run)
+    assert behind.failed(run) == f"The platform's container engine does not answer.{NOT_YOURS}"
+    assert run.has("stdout.txt")
+    assert behind.worker.stop() == 0
+    assert behind.queue.count() == 0

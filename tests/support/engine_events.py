@@ -1,0 +1,107 @@
+"""What the container engine itself says of containers, by its own clock: the witness from outside."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import docker
+
+from protocol.run import Role
+from sandbox.labels import ROLE, RUN, WORKER
+
+_NANO = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """One event: `action` is the engine's word (create, start, kill, die, destroy), `time` epoch seconds."""
+
+    action: str
+    time: float
+    container: str
+    attributes: Mapping[str, str]
+
+    @property
+    def role(self) -> str:
+        return self.attributes[ROLE]
+
+    @property
+    def signal(self) -> int:
+        """Of a kill."""
+        return int(self.attributes["signal"])
+
+
+class EngineEvents:
+    """Collects the events of workers' containers while its block lasts."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        wanted = {"type": "container", "label": WORKER}
+        self._stream = client.api.events(since=time.time(), decode=True, filters=wanted)  # type: ignore[call-overload] # a fraction is fine
+        self._changed = threading.Condition()
+        self._seen: list[EngineEvent] = []
+        self._thread = threading.Thread(target=self._read, name="engine-events")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+        self._thread.join()
+
+    def next_start(self, already: int) -> EngineEvent:
+        """The first container that starts after that many had: for runs whose message id nobody was told."""
+
+        def starts() -> list[EngineEvent]:
+            return [event for event in self._seen if event.action == "start"]
+
+        self._wait_for(lambda: len(starts()) > already, 30.0, "another start")
+        return starts()[already]
+
+    @property
+    def starts(self) -> int:
+        """Containers that have started."""
+        with self._changed:
+            return sum(event.action == "start" for event in self._seen)
+
+    def of(self, run: str, action: str | None = None, role: Role | None = None) -> list[EngineEvent]:
+        """What has been seen of that run (its message id), in order."""
+        with self._changed:
+            return [
+                event
+                for event in self._seen
+                if event.attributes[RUN] == run and action in {None, event.action} and role in {None, event.role}
+            ]
+
+    def wait(
+        self, run: str, action: str, role: Role = Role.PARTICIPANT, *, count: int = 1, timeout: float = 30.0
+    ) -> EngineEvent:
+        """The `count`th such event of that run."""
+        self._wait_for(
+            lambda: len(self.of(run, action, role)) >= count, timeout, f"{count}. {action} of {run}'s {role}"
+        )
+        return self.of(run, action, role)[count - 1]
+
+    def _wait_for(self, true: Callable[[], bool], timeout: float, what: str) -> None:
+        with self._changed:
+            if not self._changed.wait_for(true, timeout):
+                seen = [(event.action, event.role, event.attributes[RUN]) for event in self._seen[-10:]]
+                raise TimeoutError(f"not seen within {timeout} s: {what}; seen last: {seen}")
+
+    def _read(self) -> None:
+        for event in self._stream:
+            with self._changed:
+                self._seen.append(_event(event))
+                self._changed.notify_all()
+
+
+def _event(raw: Mapping[str, Any]) -> EngineEvent:
+    actor = raw["Actor"]
+    return EngineEvent(raw["Action"], raw["timeNano"] * _NANO, actor["ID"], {RUN: "", ROLE: "", **actor["Attributes"]})

@@ -1,0 +1,72 @@
+"""The daemon as an operator runs it: a subprocess with an environment, a log, signals and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+COMMAND = (sys.executable, "-m", "worker")
+_OURS = re.compile(r"^(WORKER_|SUBMISSION_|BROKER_|CODALAB_HOST|DOCKER_|USE_GPU|LOG_|DONT_)")
+
+
+@dataclass
+class WorkerProcess:
+    process: subprocess.Popen[bytes]
+    log: Path
+    temp_dir: Path
+
+    def events(self, name: str | None = None) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if name is None or line["event"] == name]
+
+    def wait_for_event(self, name: str, timeout: float = 20.0, *, count: int = 1) -> None:
+        """The log is a file: looking at it again is the one way to follow it from outside."""
+        deadline = time.monotonic() + timeout
+        while len(self.events(name)) < count:
+            assert self.process.poll() is None, f"the worker has ended:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"no {name!r} in the log:\n{self.log.read_text()}"
+            time.sleep(0.05)
+
+    def stop(self, timeout: float = 40.0) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's, but for anything that would be a setting of the worker, and then these."""
+    kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+    return {**kept, "LOG_FORMAT": "json", **settings}
+
+
+@contextmanager
+def worker(settings: Mapping[str, str], folder: Path, *, wait: bool = True) -> Iterator[WorkerProcess]:
+    """A daemon with its temp dir and log below `folder`; ended at the end, whatever it takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "worker.log"
+    temp_dir = folder / "temp"
+    env = environment({"SUBMISSION_TEMP_DIR": str(temp_dir), **settings})
+    with log.open("ab") as file:
+        process = subprocess.Popen([*COMMAND, "run"], env=env, stderr=file, cwd=folder)
+    running = WorkerProcess(process, log, temp_dir)
+    try:
+        if wait:
+            running.wait_for_event("connected to broker", count=2)
+        yield running
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
