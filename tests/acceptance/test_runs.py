@@ -21,8 +21,8 @@ def test_a_docker_submission_travels_the_whole_way(run: Runner, competition: Com
     assert output["scores.txt"] == b"correct: 1\n"
     metadata = submission.metadata()
     assert (metadata["exitCode"], metadata["participantExitCode"]) == (0, 0)
-    assert 0 < metadata["elapsedTime"] < 20
-    assert 0 < metadata["participantElapsedTime"] < 20
+    assert 0 <= metadata["elapsedTime"] < 20
+    assert 0 <= metadata["participantElapsedTime"] < 20  # by the engine's clock, which may see none pass
     assert submission.text("stdout.txt").splitlines() == [
         "===== participant's container: stdout =====",
         "predicted",
