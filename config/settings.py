@@ -28,6 +28,10 @@ class Settings(BaseModel):
         Path("/tmp/codalab"),  # noqa: S108 -- the documented default of today's workers; made mode 0700 by us
         description="everything that a run stages lives below it; the engine's host must see the same path",
     )
+    submission_cache_dir: Path | None = Field(None, description="cache of downloaded bundles; none: off")
+    submission_cache_dir_max_size_in_gb: float = Field(
+        10.0, gt=0, description="least recently used bundles leave first"
+    )
     codalab_hostname: str = Field(
         default_factory=socket.gethostname, description="the name that the site shows for this worker"
     )
@@ -57,8 +61,18 @@ class Settings(BaseModel):
         None, ge=1 << 16, description="bytes of /dev/shm; 1 GiB, at most half the memory limit"
     )
     worker_log_limit: Size = Field(10 << 20, ge=1024, description="bytes kept of each of stdout and stderr")
+    worker_output_limit: Size = Field(
+        10 << 30, ge=1 << 20, description="bytes that a container may leave in its output folder, holes included"
+    )
+    worker_output_files_limit: int = Field(100_000, ge=16, description="files and folders in it")
+    worker_scratch_limit: Size = Field(
+        10 << 30, ge=1 << 20, description="bytes that a container may write elsewhere: its writable layer"
+    )
     worker_bundle_limit: Size = Field(50 << 30, ge=1024, description="unpacked bytes of a downloaded bundle")
     worker_bundle_files_limit: int = Field(1_000_000, ge=1, description="entries of a downloaded bundle")
+    worker_min_free_disk: Size = Field(
+        5 << 30, ge=0, description="below it no new run is taken, and images that this worker pulled leave"
+    )
     worker_default_time_limit: Seconds = Field(600.0, gt=0, description="where the message has none or one <= 0")
     worker_stop_grace: Seconds = Field(5.0, ge=0, le=600, description="between SIGTERM and SIGKILL to a container")
     worker_drain_timeout: Seconds = Field(
@@ -82,8 +96,14 @@ class Settings(BaseModel):
     )
     worker_gpus_per_run: int | None = Field(None, ge=1, description="GPUs that a run gets; empty: all")
 
+    worker_lease_ttl: Seconds = Field(
+        120.0, ge=0, description="after that long without a sign of life a run goes to another worker; 0: no leases"
+    )
     worker_live_logs: Seconds = Field(
         10.0, ge=0, description="how often growing logs are stored while a run is under way; 0: at its end only"
+    )
+    worker_metrics: str | None = Field(
+        None, pattern=r"^.*:\d{1,5}$", description="host:port of the Prometheus, health and status pages"
     )
 
     docker_host: str | None = Field(None, description="address of the Docker engine")

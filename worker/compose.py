@@ -110,7 +110,7 @@ def _gathered(
         raise UnreachableError(str(error)) from error
     return Tools(
         settings=settings,
-        worker_id=_identity(temp_dir.path),
+        worker_id=identity(temp_dir.path),
         sandbox=Sandbox(engine),
         transfers=transfers,
         temp_dir=temp_dir,
@@ -159,6 +159,6 @@ def _check_input_folder(settings: Settings) -> None:
         raise SetUpError(f"WORKER_PARTICIPANT_INPUT_DIR is no folder: {folder}")
 
 
-def _identity(temp_dir: Path) -> str:
+def identity(temp_dir: Path) -> str:
     """The same after a restart, another for each temp dir: whose containers are whose."""
     return hashlib.sha256(f"{socket.gethostname()}:{temp_dir.resolve()}".encode()).hexdigest()[:16]

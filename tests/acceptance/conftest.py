@@ -17,6 +17,7 @@ from tests.support.rabbit import Management, Owner
 from tests.support.s3 import S3Store, s3_server
 from tests.support.site import Site, Update
 from tests.support.worker_process import WorkerProcess, worker
+from worker.compose import identity
 from worker.demo import engine, images
 from worker.demo.blobs import BlobStore
 from worker.demo.parts import Parts
@@ -46,7 +47,7 @@ def owner(management: Management) -> Iterator[Owner]:
 
 @pytest.fixture(scope="session")
 def site(parts: Parts) -> Iterator[Site]:
-    site = Site(parts.broker_url, "submission-updates")
+    site = Site(parts.broker_url, f"submission-updates.{uuid4().hex[:8]}")  # sessions side by side do not meet
     with site.consuming():
         yield site
 
@@ -66,9 +67,14 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
 
 
 @pytest.fixture(scope="session")
-def settings(parts: Parts, owner: Owner) -> dict[str, str]:
+def settings(parts: Parts, owner: Owner, site: Site) -> dict[str, str]:
     """What the operator of a queue's worker sets."""
-    return {"BROKER_URL": owner.broker_url, "DOCKER_HOST": parts.docker_host, "WORKER_STOP_GRACE": "1s"}
+    return {
+        "BROKER_URL": owner.broker_url,
+        "WORKER_UPDATES_QUEUE": site.updates_queue,
+        "DOCKER_HOST": parts.docker_host,
+        "WORKER_STOP_GRACE": "1s",
+    }
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +85,8 @@ def shared_worker(
     with worker(settings, tmp_path_factory.mktemp("worker")) as running:
         yield running
         assert running.stop() == 0
-    assert client.containers.list(all=True, filters={"label": WORKER}) == []
+    label = f"{WORKER}={identity(running.temp_dir)}"
+    assert client.containers.list(all=True, filters={"label": label}) == []
     assert list((running.temp_dir / "runs").iterdir()) == []
 
 
