@@ -91,6 +91,20 @@ class HostFacts:
     cdi: bool
 
 
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What an operator wants to know of an engine. `clock` is epoch seconds, `warnings` are its own words."""
+
+    version: str
+    api_version: str
+    storage_driver: str
+    cgroup_version: str
+    architecture: str
+    default_runtime: str
+    clock: float
+    warnings: tuple[str, ...] = ()
+
+
 class StartRefused(Exception):
     """The image's command cannot be started (none given, missing, not executable, no such user).
 
@@ -132,6 +146,10 @@ class ContainerEngine(Protocol):
         """What the engine says of itself and its host."""
         ...
 
+    def report(self) -> EngineReport:
+        """What it says of itself, for an operator to read."""
+        ...
+
     def find_image(self, reference: str) -> Image | None:
         """The image under that reference or id, if the engine holds it; no registry is asked."""
         ...
@@ -143,8 +161,8 @@ class ContainerEngine(Protocol):
         """
         ...
 
-    def empty_image(self) -> AbstractContextManager[Image]:
-        """An image without any file, made without any registry, that is gone after the block."""
+    def empty_image(self, *, program: bytes | None = None) -> AbstractContextManager[Image]:
+        """An image without any file but `program` at /program, made without any registry, gone after the block."""
         ...
 
     def create(self, spec: ContainerSpec) -> str:

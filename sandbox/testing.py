@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from sandbox.engine import (
     ContainerSpec,
     ContainerState,
+    EngineReport,
     HostFacts,
     Image,
     NoSuchUser,
@@ -146,6 +147,11 @@ class FakeEngine:
         self._reach()
         return HostFacts("27.0", 4, 8 << 30, "linux", swap_limit=True, runtimes=("runc",), cdi=False)
 
+    def report(self) -> EngineReport:
+        """A small Linux host's."""
+        self._reach()
+        return EngineReport("27.0", "1.46", "overlay2", "2", "x86_64", "runc", clock=time.time())
+
     def find_image(self, reference: str) -> Image | None:
         """The image among `programs`."""
         self._reach()
@@ -165,10 +171,10 @@ class FakeEngine:
         return Image(_image_id(reference), reference)
 
     @contextmanager
-    def empty_image(self) -> Iterator[Image]:
-        """An image in which no command is found."""
+    def empty_image(self, *, program: bytes | None = None) -> Iterator[Image]:
+        """An image in which no command is found but /program, which ends at once."""
         self._reach()
-        self.programs["empty"] = Program(refusal=StartRefused("executable file not found"))
+        self.programs["empty"] = Program(refusal=None if program else StartRefused("executable file not found"))
         try:
             yield Image(_image_id("empty"), "empty")
         finally:

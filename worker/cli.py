@@ -48,6 +48,18 @@ def run(env_file: Path | None) -> None:
         sys.exit(Daemon(settings).run())
 
 
+@main.command()
+@_AS_JSON
+@click.pass_obj
+def check(env_file: Path | None, as_json: bool) -> None:
+    """Looks whether a worker could work here, and tells the mend for what is wrong."""
+    from worker import logs
+    from worker.commands.check import check as look
+
+    logs.configure("ERROR", "auto")
+    sys.exit(look(env_file, as_json=as_json))
+
+
 @main.command("exec")
 @click.argument("message", type=click.File())
 @_AS_JSON

@@ -101,11 +101,11 @@ def tools(
 def _gathered(
     settings: Settings, updates: UpdateSink, temp_dir: TempDir, transfers: Store, progress: Progress | None
 ) -> Tools:
-    engine = _engine(settings)
+    engine = docker_engine(settings)
     _check_input_folder(settings)
     try:
         host = engine.host_facts()
-        gpus = _gpus(settings, engine)
+        gpus = checked_gpus(settings, engine)
     except (EngineUnreachable, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
     return Tools(
@@ -121,25 +121,36 @@ def _gathered(
     )
 
 
-def _engine(settings: Settings) -> DockerEngine:
+def engine_address(settings: Settings) -> str:
+    """Where the Docker engine is to be."""
+    return settings.docker_host or _DEFAULT_ENGINE
+
+
+def registry_auth(settings: Settings) -> Path:
+    """The file that holds registry credentials, if it is there."""
+    return settings.worker_registry_auth or Path("~/.docker/config.json").expanduser()
+
+
+def docker_engine(settings: Settings) -> DockerEngine:
+    """The engine, when it has answered. Raises `UnreachableError`."""
     tls = None
     if settings.docker_cert_path and (settings.docker_tls_verify or _is_tcp(settings.docker_host)):
         tls = EngineTls(settings.docker_cert_path, verify=settings.docker_tls_verify)
-    auth = settings.worker_registry_auth or Path("~/.docker/config.json").expanduser()
     try:
-        return DockerEngine(settings.docker_host or _DEFAULT_ENGINE, tls=tls, registry_auth=auth)
+        return DockerEngine(engine_address(settings), tls=tls, registry_auth=registry_auth(settings))
     except SandboxError as error:
-        raise UnreachableError(
-            f"No Docker engine answers at {settings.docker_host or _DEFAULT_ENGINE}: {error}"
-        ) from error
+        raise UnreachableError(f"No Docker engine answers at {engine_address(settings)}: {error}") from error
 
 
 def _is_tcp(host: str | None) -> bool:
     return bool(host and host.startswith("tcp://"))
 
 
-def _gpus(settings: Settings, engine: ContainerEngine) -> GpuAllotment | None:
-    """The GPUs to deal out, once the engine has shown that it can give them."""
+def checked_gpus(settings: Settings, engine: ContainerEngine) -> GpuAllotment | None:
+    """The GPUs to deal out, once the engine has shown that it can give them.
+
+    Raises `SetUpError`, `GpuUnavailable`, `EngineRefused` or `EngineUnreachable`.
+    """
     if not settings.use_gpu:
         return None
     ids = settings.worker_gpus

@@ -31,7 +31,7 @@ from sandbox.docker.errors import (
     without_queries,
 )
 from sandbox.docker.pull import pull
-from sandbox.engine import ContainerSpec, ContainerState, HostFacts, Image, PullProgress
+from sandbox.engine import ContainerSpec, ContainerState, EngineReport, HostFacts, Image, PullProgress
 from sandbox.errors import EngineUnreachable
 
 # Removing a big writable layer takes its time, and a start may wait behind others.
@@ -87,6 +87,21 @@ class DockerEngine:
             cdi=bool(info.get("CDISpecDirs")),
         )
 
+    def report(self) -> EngineReport:
+        """What it says of itself, for an operator to read."""
+        with translated("asking for its facts"):
+            info = self._api.info()
+        return EngineReport(
+            version=info.get("ServerVersion", ""),
+            api_version=self._version or "",
+            storage_driver=info.get("Driver", ""),
+            cgroup_version=str(info.get("CgroupVersion", "")),
+            architecture=info.get("Architecture", ""),
+            default_runtime=info.get("DefaultRuntime", ""),
+            clock=datetime.fromisoformat(info["SystemTime"]).timestamp(),
+            warnings=tuple(info.get("Warnings") or ()),
+        )
+
     @cached_property
     def _cpus(self) -> int:
         return self.host_facts().cpus
@@ -113,10 +128,10 @@ class DockerEngine:
         return Image(image.id, reference)
 
     @contextmanager
-    def empty_image(self) -> Iterator[Image]:
-        """An image without any file, that is gone after the block."""
+    def empty_image(self, *, program: bytes | None = None) -> Iterator[Image]:
+        """An image without any file but `program` at /program, that is gone after the block."""
         with translated("making an empty image"):
-            answer = self._api.import_image_from_data(_bare_folders())
+            answer = self._api.import_image_from_data(_bare_folders(program))
         image = json.loads(answer)["status"]
         try:
             yield Image(image, image)
@@ -199,14 +214,18 @@ class DockerEngine:
             return EngineClient(self._host, tls=self._tls, timeout=timeout, version=self._version)
 
 
-def _bare_folders() -> bytes:
-    """A tar archive of the folders that a GPU's driver expects to find in an image."""
+def _bare_folders(program: bytes | None) -> bytes:
+    """A tar archive of the folders that a GPU's driver expects to find in an image, and of `program`."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in ("etc", "usr", "usr/bin", "usr/lib"):
             folder = tarfile.TarInfo(name)
             folder.type, folder.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(folder)
+        if program is not None:
+            file = tarfile.TarInfo("program")
+            file.size, file.mode = len(program), 0o755
+            archive.addfile(file, io.BytesIO(program))
     return buffer.getvalue()
 
 

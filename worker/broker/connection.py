@@ -9,7 +9,13 @@ from typing import Any, cast
 import pika
 from pika import ConnectionParameters
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from pika.exceptions import ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import (
+    AMQPConnectionError,
+    ChannelClosedByBroker,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
 
 from protocol.broker_url import BrokerAddress
 
@@ -61,6 +67,8 @@ def connect(settings: ConnectionParameters) -> BlockingConnection:
             f"the broker at {settings.host}:{settings.port} refuses this user or the virtual host "
             f"{settings.virtual_host!r}: {error}"
         ) from error
+    except AMQPConnectorException as error:  # a handshake that hangs: pika derives it from no error of its own
+        raise AMQPConnectionError(error) from error
 
 
 def ensure_queue(connection: BlockingConnection, name: str) -> None:
