@@ -59,7 +59,7 @@ class Probe:
     @property
     def product(self) -> str:
         """What the broker calls itself, with its version."""
-        server: dict[str, object] = self._connection._impl.server_properties or {}  # noqa: SLF001 -- pika hides it
+        server: dict[str, object] = self._connection._impl.server_properties  # type: ignore[attr-defined] # noqa: SLF001 -- pika hides it
         return f"{server.get('product', 'broker')} {server.get('version', '')}".strip()
 
     def may_consume(self, queue: str) -> Permission:
@@ -183,7 +183,7 @@ def _lease_arguments(target: str, *, quorum: bool) -> dict[str, object]:
 def _time_of_death(channel: BlockingChannel, queue: str) -> float:
     """When the broker gave the message up, in its own time, whole seconds."""
     for method, properties, _body in channel.consume(queue, auto_ack=True, inactivity_timeout=_LEASE_PATIENCE):
-        if method is None:
+        if method is None or properties is None:
             raise LeaseRefusedError(f"a message that expired in a lease queue did not come back in {_LEASE_PATIENCE} s")
         return _died_at(properties)
     raise LeaseRefusedError("the broker ended the consumer of a queue of our own")

@@ -53,9 +53,7 @@ def look_at_limits(settings: Settings) -> Lines:
         if engine is None:
             return
         if (architecture := engine.report().architecture) != ARCHITECTURE:
-            found = (
-                f"not tried: the program that tries them runs on {ARCHITECTURE}, the engine's host is {architecture}"
-            )
+            found = f"not tried: that takes a host of {ARCHITECTURE}, and the engine's is {architecture}"
             yield warning("limits", found, "Take the engine's word: docker info shows no warning about limits.")
             return
         try:

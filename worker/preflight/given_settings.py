@@ -14,9 +14,8 @@ _NAME = "settings"
 
 def fault_lines(error: Exception) -> list[CheckLine]:
     """A line for each setting that cannot be used."""
-    return [
-        failed(_NAME, line, "codalab-worker config --example shows every setting") for line in str(error).splitlines()
-    ]
+    mend = "codalab-worker config --example shows every setting"
+    return [failed(_NAME, line, mend) for line in str(error).splitlines()]
 
 
 def settings_lines(loaded: Loaded) -> list[CheckLine]:

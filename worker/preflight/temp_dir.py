@@ -118,9 +118,7 @@ def _seen_by_engine(settings: Settings, folder: Path) -> Lines:
     if kind in _IN_MEMORY:
         yield warning("temp dir", f"{folder} is in memory ({kind}): runs compete with it", "Choose a folder on a disk.")
     if kind in _ON_A_NETWORK:
-        yield warning(
-            "temp dir", f"{folder} is on a network ({kind}): slow, and locks may not hold", "Take a local disk."
-        )
+        yield warning("temp dir", f"{folder} is on a network ({kind}): locks may not hold", "Take a local disk.")
     with engine_of(settings) as engine:
         if engine is None:
             return
