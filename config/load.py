@@ -11,6 +11,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 
+from config.old_names import NOT_TAKEN_OVER, OLD_NAMES, Understood, understand
 from config.settings import Settings
 
 NOT_YET = frozenset(
@@ -26,6 +27,10 @@ NOT_YET = frozenset(
     }
 )
 """Names of the contract that this version does not honour yet: a warning, not an error."""
+
+
+_OUR_PREFIXES = ("SUBMISSION_", "BROKER_", "CODALAB_")
+_ALIKE = 0.85  # nearer than DOCKER_CONFIG, which is the Docker client's, is to any name of ours
 
 
 class SettingsError(Exception):
@@ -50,12 +55,15 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     from_file, file_name = _read_file(env_file)
     given = {**from_file, **environment}
     _refuse_unknown(given)
+    old = understand(given)
+    given |= old.values
     known = {name: value for name in Settings.model_fields if (value := given.get(name.upper(), "")).strip()}
     origins = {
-        name.upper(): "default" if name not in known else _origin(name.upper(), environment, file_name)
+        name.upper(): "default" if name not in known else _origin(name.upper(), old, environment, file_name)
         for name in Settings.model_fields
     }
-    return Loaded(_validate(known), origins, tuple(_warnings(given)))
+    warnings = (*_warnings(given), *old.warnings, *_look_alikes(given))
+    return Loaded(_validate(known), origins, warnings)
 
 
 def shown(settings: Settings) -> dict[str, str]:
@@ -72,13 +80,16 @@ def _read_file(env_file: Path | None) -> tuple[dict[str, str], str]:
     return {name: value or "" for name, value in dotenv_values(path, interpolate=False).items()}, str(path)
 
 
-def _origin(name: str, environment: Mapping[str, str], file_name: str) -> str:
-    return "environment" if environment.get(name, "").strip() else file_name
+def _origin(name: str, old: Understood, environment: Mapping[str, str], file_name: str) -> str:
+    written = old.sources.get(name, name)
+    where = "environment" if environment.get(written, "").strip() else file_name
+    return where if written == name else f"{where}: {written}"
 
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:
     names = [name.upper() for name in Settings.model_fields]
-    unknown = sorted(n for n in given if n.startswith("WORKER_") and n not in names and n not in NOT_YET)
+    known = {*names, *NOT_YET, *NOT_TAKEN_OVER}
+    unknown = sorted(name for name in given if name.startswith("WORKER_") and name not in known)
     if unknown:
         raise SettingsError(
             "\n".join(f"{name} is no setting of this worker{_nearest(name, names)}" for name in unknown)
@@ -93,6 +104,16 @@ def _nearest(name: str, names: list[str]) -> str:
 def _warnings(given: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(NOT_YET & given.keys()):
         yield f"{name} is not honoured by this version yet"
+
+
+def _look_alikes(given: Mapping[str, str]) -> Iterator[str]:
+    """Names that may be meant for us, such as BROKER_UR: others' names are none of our business."""
+    names = [name.upper() for name in Settings.model_fields]
+    known = {*names, *NOT_YET, *NOT_TAKEN_OVER, *(old.name for old in OLD_NAMES)}
+    for name in sorted(given.keys() - known):
+        alike = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
+        if alike or name.startswith(_OUR_PREFIXES):
+            yield f"{name} is no setting of this worker and has no effect{_nearest(name, names)}"
 
 
 def _validate(known: Mapping[str, str]) -> Settings:

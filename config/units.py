@@ -31,6 +31,14 @@ def parse_duration(value: object) -> object:
     return float(match[1]) * _SECONDS[(match[2] or "").lower()]
 
 
+def show_size(size: int) -> str:
+    """As a person would write that number of bytes: `10GiB`, `512MiB`, else plain bytes."""
+    for letter in "tgmk":
+        if size and size % _BYTES[letter] == 0:
+            return f"{size // _BYTES[letter]}{letter.upper()}iB"
+    return str(size)
+
+
 Size = Annotated[int, BeforeValidator(parse_size)]
 """A number of bytes."""
 

@@ -147,9 +147,15 @@ def try_image(  # noqa: PLR0913, PLR0917 -- each is an option
 
 @main.command()
 @_AS_JSON
+@click.option("--example", "as_example", is_flag=True, help="Print an .env file with every setting instead.")
 @click.pass_obj
-def config(env_file: Path | None, as_json: bool) -> None:
+def config(env_file: Path | None, as_json: bool, as_example: bool) -> None:
     """The effective settings and where each came from; secrets are masked."""
+    if as_example:
+        from config.example import example
+
+        click.echo(example(), nl=False)
+        return
     loaded = _load(env_file)
     values = shown(loaded.settings)
     if as_json:
@@ -194,7 +200,7 @@ def _start(env_file: Path | None, *, quiet: bool = False) -> Settings:
         level = "WARNING"
     logs.configure(level, loaded.settings.log_format)
     for warning in loaded.warnings:
-        structlog.get_logger(__name__).warning(warning)
+        structlog.get_logger(__name__).warning("setting to mend", advice=warning)
     return loaded.settings
 
 

@@ -33,8 +33,9 @@ def settings_lines(loaded: Loaded) -> list[CheckLine]:
 
 def _open_files(loaded: Loaded) -> list[CheckLine]:
     """The file that the broker's password comes from."""
-    file = Path(loaded.origins["BROKER_URL"])
-    if loaded.origins["BROKER_URL"] in {"default", "environment"} or not file.is_file():
+    origin = loaded.origins["BROKER_URL"]
+    file = Path(origin)
+    if origin in {"default", "environment"} or not file.is_file():
         return []
     if not file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return []
