@@ -105,7 +105,7 @@ class Container:
             try:
                 container = self._start()
             except StartRefused as refusal:
-                log.info("container-not-started", reason=refusal.reason, detail=refusal.detail)
+                log.info("container not started", reason=refusal.reason, detail=refusal.detail)
                 return Outcome(ExitReason.COULD_NOT_START, refusal.exit_code, elapsed=0.0, note=refusal.reason)
             self._see_it_end(container, time_limit, grace, logs)
             state = self._engine.inspect(container)
@@ -167,7 +167,7 @@ class Container:
         try:
             _REMOVAL(self._engine.remove, self._id)
         except SandboxError as error:
-            log.exception("container-not-removed", container=self._id, reason=str(error))
+            log.exception("container not removed", container=self._id, reason=str(error))
         self._id = self._attachment = None
 
 

@@ -27,6 +27,6 @@ def _remove(engine: ContainerEngine, container: str) -> bool:
     try:
         engine.remove(container)
     except EngineRefused as error:
-        log.warning("leftover-not-removed", container=container, reason=str(error))
+        log.warning("leftover not removed", container=container, reason=str(error))
         return False
     return True

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Protocol
 
 import structlog
@@ -55,8 +56,9 @@ class Watchdog:
 
     def arm(self, container: str, *, time_limit: float, grace: float) -> None:
         """Starts the clock; both times are seconds."""
-        arguments = (container, time_limit, grace)
-        self._thread = threading.Thread(target=self._watch, args=arguments, name="watchdog", daemon=True)
+        arguments = (self._watch, container, time_limit, grace)
+        # What it logs is bound to the run that this thread works on.
+        self._thread = threading.Thread(target=copy_context().run, args=arguments, name="watchdog", daemon=True)
         self._thread.start()
 
     def end(self, cause: ExitReason) -> None:
@@ -96,7 +98,7 @@ class Watchdog:
         try:
             self._engine.signal(container, name)
         except SandboxError as error:
-            log.warning("signal-not-sent", container=container, signal=name, reason=str(error))
+            log.warning("signal not sent", container=container, signal=name, reason=str(error))
 
     def _has_ended_within(self, seconds: float) -> bool:
         with self._changed:

@@ -53,6 +53,9 @@ def run(env_file: Path | None) -> None:
 @click.pass_obj
 def check(env_file: Path | None, as_json: bool) -> None:
     """Looks whether a worker could work here, and tells the mend for what is wrong."""
+    from worker.lean import load_structlog
+
+    load_structlog()
     from worker import logs
     from worker.commands.check import check as look
 
@@ -190,6 +193,9 @@ def _load(env_file: Path | None) -> Loaded:
 
 def _start(env_file: Path | None, *, quiet: bool = False) -> Settings:
     """Settings and logging. Commands for people log warnings only, unless LOG_LEVEL asks for more."""
+    from worker.lean import load_structlog
+
+    load_structlog()
     import structlog
 
     from worker import logs

@@ -78,7 +78,7 @@ def test_a_run_whose_engine_goes_away_raises_and_logs_what_is_left(
         threading.Timer(0.5, proxy.cut).start()
         with pytest.raises(EngineUnreachable):
             container.run(time_limit=60, grace=1, logs=logs)
-    assert [event["container"] for event in events if event["event"] == "container-not-removed"] == [left]
+    assert [event["container"] for event in events if event["event"] == "container not removed"] == [left]
     assert threading.active_count() <= before
     assert real.engine.find_containers(real.labels) == (left,)  # for the sweep
 

@@ -43,7 +43,7 @@ def test_a_kill_is_repeated_while_the_engine_errs(monkeypatch: pytest.MonkeyPatc
         watched.watchdog.arm("c", time_limit=0, grace=0.05)
         assert watched.done.wait(3)
     assert watched.names == ["SIGTERM", "SIGKILL", "SIGKILL", "SIGKILL"]
-    assert [event["event"] for event in events] == ["signal-not-sent"] * 3
+    assert [event["event"] for event in events] == ["signal not sent"] * 3
 
 
 def test_the_output_is_let_go_where_a_kill_brings_no_end(monkeypatch: pytest.MonkeyPatch) -> None:

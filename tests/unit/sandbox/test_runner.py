@@ -75,7 +75,7 @@ def test_a_removal_that_fails_is_logged_and_hides_nothing(logs: LogPair) -> None
 
     with capture_logs() as events, pytest.raises(EngineUnreachable, match="gone"):
         run()
-    assert [(event["event"], event["reason"]) for event in events] == [("container-not-removed", "busy")]
+    assert [(event["event"], event["reason"]) for event in events] == [("container not removed", "busy")]
 
 
 def test_a_container_that_cannot_be_attached_to_is_removed() -> None:
@@ -141,7 +141,7 @@ def test_a_sweep_goes_on_past_what_will_not_go() -> None:
         engine.create(ContainerSpec(f"n{number}", "x", PROFILE, labels={WORKER: "w", RUN: str(number)}))
     with capture_logs() as events:
         assert remove_leftovers(engine, {WORKER: "w"}) == 2
-    assert [event["event"] for event in events] == ["leftover-not-removed"]
+    assert [event["event"] for event in events] == ["leftover not removed"]
     assert remove_leftovers(engine, {WORKER: "other"}) == 0
 
 
