@@ -28,7 +28,7 @@ CHECKS = (
     Check("registry", registry.look_at_credentials),
     Check("leftovers", leftovers.look_at_leftovers),
 )
-_PATIENCE = 20.0  # seconds; a sane machine takes one or two
+_PATIENCE = 30.0  # seconds; a sane machine takes one or two
 _COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red"}
 
 

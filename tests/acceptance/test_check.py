@@ -1,0 +1,288 @@
+"""`codalab-worker check` on the real parts: all well, and each failure provoked for real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+from uuid import uuid4
+
+import docker
+import pika
+import pytest
+
+from sandbox import labels
+from tests.support.checked import Checked, check
+from tests.support.command import run, run_on_terminal
+from tests.support.rabbit import Management, Owner
+from tests.support.run_queue import RunQueue
+from worker.broker.connection import ensure_queue
+from worker.compose import identity
+from worker.demo import images, packages
+from worker.demo.parts import Parts
+from worker.exit_codes import ExitCode
+
+pytestmark = pytest.mark.acceptance
+
+# What stands in files and URLs and must never be shown.
+HUSH = "hush-hush"
+ALL = {"settings", "broker", "intake", "leases", "clock", "updates", "engine", "limits", "gpu", "temp dir"} | {
+    "free disk",
+    "cache",
+    "registry",
+    "leftovers",
+}
+
+
+class Cases:
+    """Checks that run side by side, each in a folder of its own; looked at one by one."""
+
+    def __init__(self, pool: ThreadPoolExecutor, settings: dict[str, str], root: Path) -> None:
+        self._pool = pool
+        self._root = root
+        self._begun: dict[str, Future[Checked]] = {}
+        self.settings = settings
+
+    def folder(self, name: str) -> Path:
+        folder = self._root / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def begin(self, name: str, *within: str, **more: str) -> None:
+        """`within` is the command that it is run by; `more` are settings."""
+        folder = self.folder(name)
+        self._begun[name] = self._pool.submit(check, self.settings, folder, within=within, **more)
+
+    def __getitem__(self, name: str) -> Checked:
+        checked = self._begun[name].result()
+        password = urlsplit(self.settings["BROKER_URL"]).password or ""
+        assert password not in checked.said
+        assert HUSH not in checked.said
+        assert "Traceback" not in checked.said
+        return checked
+
+
+def _faketime() -> str:
+    if packages.program("faketime") is None:
+        packages.install(["faketime"])
+    return packages.need("faketime", "faketime")
+
+
+def _mounted_apart(folder: Path) -> tuple[str, ...]:
+    """A file system that this process alone sees at that folder: the engine has its own mounts."""
+    folder.mkdir()
+    script = 'mount -t tmpfs none "$1"; shift; exec "$@"'
+    return (packages.need("unshare", "util-linux"), "--mount", "sh", "-ec", script, "sh", str(folder))
+
+
+@pytest.fixture(scope="module")
+def updates_queue(parts: Parts) -> Iterator[str]:
+    """Exchange and queue as a site has them, of this module's own."""
+    name = f"submission-updates.{uuid4().hex[:8]}"
+    with closing(pika.BlockingConnection(pika.URLParameters(parts.broker_url))) as connection:
+        ensure_queue(connection, name)
+    yield name
+    with closing(pika.BlockingConnection(pika.URLParameters(parts.broker_url))) as connection:
+        connection.channel().queue_delete(name)
+        connection.channel().exchange_delete(name)
+
+
+@pytest.fixture(scope="module")
+def cases(
+    parts: Parts, owner: Owner, management: Management, updates_queue: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cases]:
+    queue = RunQueue(owner, "checked")
+    with queue._channel() as channel:
+        channel.queue_declare(queue.name, durable=True)
+    settings = {
+        "BROKER_URL": owner.broker_url,
+        "DOCKER_HOST": parts.docker_host,
+        "WORKER_QUEUE": queue.name,
+        "WORKER_UPDATES_QUEUE": updates_queue,
+    }
+    with ThreadPoolExecutor(4) as pool, management.owner() as other:
+        cases = Cases(pool, settings, tmp_path_factory.mktemp("check"))
+        _begin_at_the_broker(cases, management, other)
+        _begin_on_this_host(cases)
+        yield cases
+
+
+def _begin_at_the_broker(cases: Cases, management: Management, other: Owner) -> None:
+    url = cases.settings["BROKER_URL"]
+    login = urlsplit(url)
+    nowhere = f"{login.scheme}://{login.username}:{HUSH}@{login.hostname}"
+    user = urlsplit(other.broker_url).username
+    for vhost, rights in (("/", (".*", "^$", ".*")), (other.vhost, (".*", "^checked$", ".*"))):
+        configure, write, read = rights
+        permissions: dict[str, object] = {"configure": configure, "write": write, "read": read}
+        management.put(f"permissions/{quote(vhost, safe='')}/{user}", permissions)
+    cases.begin("all well")
+    cases.begin("wrong password", BROKER_URL=f"{nowhere}:{login.port}{login.path}")
+    cases.begin("no vhost", BROKER_URL=url.replace(login.path, "/no-such-vhost"))
+    cases.begin("TLS", BROKER_USE_SSL="true")
+    cases.begin("no broker", BROKER_URL=f"{nowhere}:1/")
+    cases.begin("no host", BROKER_URL=f"amqp://user:{HUSH}@broker.invalid/")
+    cases.begin("few rights", BROKER_URL=other.broker_url)
+    cases.begin("no queue", WORKER_QUEUE="absent", WORKER_LEASE_TTL="0")
+
+
+def _begin_on_this_host(cases: Cases) -> None:
+    cases.begin("no engine", DOCKER_HOST="unix:///no/such.sock")
+    cases.begin("no runtime", WORKER_RUNTIME="no-such-runtime", USE_GPU="true")
+    cases.begin("apart", *_mounted_apart(cases.folder("apart") / "temp"))
+    cases.begin("no folder", SUBMISSION_TEMP_DIR="/proc/no/such")
+    cases.begin("little disk", WORKER_MIN_FREE_DISK="1000000g")
+    cases.begin("clock", _faketime(), "-f", "+600s", FAKETIME_DONT_FAKE_MONOTONIC="1")
+    broken = cases.folder("credentials") / "config.json"
+    broken.write_text(HUSH)
+    cases.begin("credentials", WORKER_REGISTRY_AUTH=str(broken))
+
+
+def test_where_all_is_well_every_line_says_so(cases: Cases) -> None:
+    checked = cases["all well"]
+    assert [line for line in checked.lines if line["state"] != "ok"] == []
+    assert {line["name"] for line in checked.lines} == ALL
+    assert checked.exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence", "mend"),
+    [
+        ("wrong password", "it refuses this user or password", "Copy BROKER_URL anew"),
+        ("no vhost", "it has no such virtual host", "rabbitmqctl add_vhost 'no-such-vhost'"),
+        ("TLS", "that port speaks no TLS", "Set BROKER_USE_SSL=false"),
+        ("no broker", "nothing listens there", "Correct host and port in BROKER_URL"),
+        ("no host", "its host name is unknown", "Correct the host in BROKER_URL"),
+    ],
+)
+def test_a_broker_that_cannot_be_worked_with_is_told_by_what_to_do(
+    cases: Cases, case: str, sentence: str, mend: str
+) -> None:
+    checked = cases[case]
+    failures = {line["name"]: line for line in checked.lines if line["state"] == "failed"}
+    assert sentence in failures["broker"]["found"]
+    assert mend in failures["broker"]["mend"]
+    assert failures.keys() <= {"broker", "updates"}
+    assert checked.states("engine") == ["ok"]  # one that fails does not stop the others
+    assert checked.exit_code == ExitCode.UNREACHABLE
+
+
+def test_an_owner_who_may_not_write_updates_or_leases_is_told_what_to_grant(cases: Cases) -> None:
+    checked = cases["few rights"]
+    failure = checked.only_failure("updates")
+    assert failure["found"].startswith("updates may not be published to the exchange")
+    assert "rabbitmqctl set_permissions -p '/' 'owner-" in failure["mend"]
+    assert "handed out twice" in checked.warning("leases")["found"]
+
+
+def test_a_queue_that_is_not_there_yet_and_leases_switched_off_are_warnings(cases: Cases) -> None:
+    checked = cases["no queue"]
+    assert "there is no queue absent yet" in checked.warning("intake")["found"]
+    assert checked.warning("leases")["mend"] == "Set WORKER_LEASE_TTL=120s."
+    assert checked.exit_code == ExitCode.OK
+
+
+def test_no_engine_is_told_once(cases: Cases) -> None:
+    failure = cases["no engine"].only_failure("engine")
+    assert failure["found"].startswith("No Docker engine answers at unix:///no/such.sock")
+    assert "systemctl start docker" in failure["mend"]
+
+
+def test_a_runtime_and_gpus_that_the_engine_lacks_are_told(cases: Cases) -> None:
+    failures = {line["name"]: line for line in cases["no runtime"].lines if line["state"] == "failed"}
+    assert failures.keys() == {"limits", "gpu"}
+    assert "no-such-runtime" in failures["limits"]["found"]
+    assert failures["limits"]["mend"].startswith("Set WORKER_RUNTIME to one of ")
+    assert "nvidia-ctk" in failures["gpu"]["mend"]
+
+
+def test_a_temp_dir_that_the_engine_does_not_see_is_told(cases: Cases) -> None:
+    checked = cases["apart"]
+    failure = checked.only_failure("temp dir")
+    assert failure["found"].startswith("the engine does not see what is written to ")
+    assert "in memory (tmpfs)" in checked.warning("temp dir")["found"]
+
+
+def test_a_temp_dir_that_cannot_be_made_is_told(cases: Cases) -> None:
+    failure = cases["no folder"].only_failure("temp dir")
+    assert failure["found"].startswith("/proc/no/such cannot be written to: ")
+    assert failure["mend"].startswith("mkdir -p /proc/no/such && chmod 700")
+
+
+def test_little_free_disk_is_told(cases: Cases) -> None:
+    failure = cases["little disk"].only_failure("free disk")
+    assert "1000000.0 GiB wanted (WORKER_MIN_FREE_DISK)" in failure["found"]
+    assert "docker image prune" in failure["mend"]
+
+
+def test_a_clock_that_is_wrong_is_told_by_broker_and_engine(cases: Cases) -> None:
+    failures = [line for line in cases["clock"].lines if line["state"] == "failed"]
+    assert {line["name"] for line in failures} == {"clock"}
+    assert sorted(line["found"].rpartition("that of ")[2] for line in failures) == ["the broker", "the engine"]
+    assert {line["mend"] for line in failures} == {"Set this host's clock: timedatectl set-ntp true"}
+
+
+def test_broken_credentials_are_told(cases: Cases) -> None:
+    assert cases["credentials"].only_failure("registry")["found"].endswith("config.json is no JSON")
+
+
+def test_it_leaves_no_trace(cases: Cases, owner: Owner, management: Management, client: docker.DockerClient) -> None:
+    queue = RunQueue(owner, cases.settings["WORKER_QUEUE"])
+    queue.publish(b"{}")
+    checked = check(cases.settings, folder := cases.folder("no trace"))
+    assert checked.exit_code == ExitCode.OK
+    assert list(folder.iterdir()) == []  # nor the temp dir, which the daemon makes as its own user
+    with queue._channel() as channel:
+        method, _, body = channel.basic_get(queue.name, auto_ack=True)
+        assert (method and method.redelivered, body) == (False, b"{}")  # never taken, not even for a moment
+    queues = management.get(f"queues/{owner.vhost}")
+    assert isinstance(queues, list)
+    assert not [one["name"] for one in queues if "check." in one["name"]]
+    assert not client.containers.list(all=True, filters={"label": f"{labels.WORKER}={identity(folder / 'temp')}"})
+
+
+def test_what_a_dead_worker_left_is_told(cases: Cases, client: docker.DockerClient) -> None:
+    folder = cases.folder("leftovers")
+    (folder / "temp" / "runs" / "lost").mkdir(parents=True)
+    (folder / "temp" / "try-left").mkdir()
+    label = {labels.WORKER: identity(folder / "temp")}
+    left = client.containers.create(images.ensure_base(client), labels=label)
+    try:
+        checked = check(cases.settings, folder)
+    finally:
+        left.remove()
+    found = [line["found"] for line in checked.lines if line["name"] == "leftovers"]
+    assert found == [
+        "1 folders of runs that nobody works on: lost",
+        "1 folders of commands",
+        f"1 containers of this worker, which does not run: {str(left.id)[:12]}",
+    ]
+    assert checked.exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_settings_that_cannot_be_are_a_matter_of_usage(tmp_path: Path, as_json: bool) -> None:
+    wrong = {"BROKER_URL": f"amqp://user:{HUSH}@host/", "WORKER_CONCURENCY": "2"}
+    done = run(["check", *(["--json"] if as_json else [])], wrong, tmp_path)
+    assert done.exit_code == ExitCode.USAGE
+    assert "did you mean WORKER_CONCURRENCY?" in done.stdout
+    assert HUSH not in done.stdout + done.stderr
+    if as_json:
+        assert json.loads(done.stdout)["ok"] is False
+
+
+SHOWN: dict[str, Callable[[Cases, Path], str]] = {
+    "terminal": lambda cases, folder: run_on_terminal(["check"], cases.settings, folder).stderr,
+    "pipe": lambda cases, folder: run(["check"], cases.settings, folder).stdout,
+}
+
+
+@pytest.mark.parametrize("where", SHOWN)
+def test_people_read_a_table_and_pipes_plain_lines(cases: Cases, tmp_path: Path, where: str) -> None:
+    shown = SHOWN[where](cases, tmp_path)
+    assert ("\x1b[" in shown) is (where == "terminal")
+    for name in ALL:
+        assert name in shown
