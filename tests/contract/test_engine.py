@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.canary_program import canary_program
 from sandbox.engine import ContainerEngine, NoSuchUser, StartRefused, Stream
 from sandbox.errors import (
     EngineRefused,
@@ -214,6 +215,24 @@ def test_an_empty_image_can_be_run_from_and_is_gone_afterwards(subject: Any) -> 
         container = subject.engine.create(subject.spec(Program(), image=image.id))
         subject.engine.remove(container)
     assert subject.engine.find_image(image.id) is None
+
+
+def test_an_empty_image_may_hold_one_program(subject: Any) -> None:
+    with subject.engine.empty_image(program=canary_program()) as image:
+        spec = subject.spec(Program(), image=image.id, command=("/program",), working_dir=None)
+        container = subject.engine.create(spec)
+        subject.engine.start(container)
+        subject.engine.wait(container, timeout=60)
+        assert not subject.engine.inspect(container).running
+        subject.engine.remove(container)
+
+
+def test_an_engine_tells_an_operator_of_itself(subject: Any) -> None:
+    report = subject.engine.report()
+    assert report.version == subject.engine.host_facts().engine_version
+    assert report.architecture == "x86_64"
+    assert report.storage_driver
+    assert abs(report.clock - time.time()) < 30
 
 
 def test_the_host_says_what_it_has(subject: Any) -> None:
