@@ -16,7 +16,7 @@ from protocol import broker_url
 from protocol.broker_url import BrokerAddress
 from sandbox.docker.client import EngineTls
 from sandbox.docker.engine import DockerEngine
-from sandbox.engine import ContainerEngine
+from sandbox.engine import ContainerEngine, HostFacts
 from sandbox.errors import EngineUnreachable, GpuUnavailable, SandboxError
 from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
 from sandbox.gpu_check import check_gpu
@@ -105,6 +105,7 @@ def _gathered(
     _check_input_folder(settings)
     try:
         host = engine.host_facts()
+        check_runtime(settings, host)
         gpus = checked_gpus(settings, engine)
     except (EngineUnreachable, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
@@ -162,6 +163,16 @@ def checked_gpus(settings: Settings, engine: ContainerEngine) -> GpuAllotment | 
         raise SetUpError(f"WORKER_GPUS, WORKER_GPUS_PER_RUN: {error}") from error
     check_gpu(engine, GpuRequest(ids))
     return allotment
+
+
+def check_runtime(settings: Settings, host: HostFacts) -> None:
+    """Raises `SetUpError` where the engine has no runtime of that name; a shim's own name it may know all the same."""
+    runtime = settings.worker_runtime
+    if runtime and runtime not in host.runtimes and "." not in runtime:
+        raise SetUpError(
+            f"WORKER_RUNTIME: the engine has no runtime {runtime}; it has {', '.join(host.runtimes)}. "
+            "Another is named in /etc/docker/daemon.json."
+        )
 
 
 def _check_input_folder(settings: Settings) -> None:

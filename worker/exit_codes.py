@@ -12,6 +12,6 @@ class ExitCode(IntEnum):
     RUN_FAILED = 1
     USAGE = 2
     UNREACHABLE = 3
-    """Broker, engine or storage cannot be reached."""
+    """Broker, engine or storage cannot be reached, or `check` found something that fails."""
     TEMP_DIR_TAKEN = 4
     """Another worker holds this temp dir."""
