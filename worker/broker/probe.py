@@ -1,8 +1,8 @@
 """Asking a broker what this account may do, without publishing or taking anything that is anybody else's.
 
 Most questions are a request that is wrong in its last part: the broker looks at the permission first, then at what
-is named, then at the arguments, so that its refusal tells which of them failed (seen on RabbitMQ 3.10; the same
-order stands in its source up to 4.1). The lease is tried for real, in queues of the probe's own.
+is named, then at the arguments, so that its refusal tells which of them failed (seen on RabbitMQ 3.10). The lease
+is tried for real, in queues of the probe's own.
 """
 
 from __future__ import annotations
