@@ -26,7 +26,10 @@ class Settings(BaseModel):
     use_gpu: bool = Field(False, description="give participants' and organisers' programs the GPUs")
     submission_temp_dir: Path = Field(
         Path("/tmp/codalab"),  # noqa: S108 -- the documented default of today's workers; made mode 0700 by us
-        description="everything that a run stages lives below it; the engine's host must see the same path",
+        description="everything that a run stages lives below it; the engine's host must see it",
+    )
+    host_directory: Path | None = Field(
+        None, description="SUBMISSION_TEMP_DIR's path on the engine's host, where a worker in a container cannot ask it"
     )
     submission_cache_dir: Path | None = Field(None, description="cache of downloaded bundles; none: off")
     submission_cache_dir_max_size_in_gb: float = Field(
@@ -136,7 +139,7 @@ class Settings(BaseModel):
     def _upper(cls, value: object) -> object:
         return value.strip().upper() if isinstance(value, str) else value
 
-    @field_validator("submission_temp_dir", "worker_participant_input_dir")
+    @field_validator("submission_temp_dir", "host_directory", "worker_participant_input_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_absolute():

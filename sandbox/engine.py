@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from sandbox.host_paths import HostPaths
 from sandbox.profile import SecurityProfile
 
 
@@ -25,7 +26,7 @@ class Stream(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of the engine's host seen inside a container."""
+    """A folder seen inside a container; `source` is where this process sees it."""
 
     source: Path
     target: str
@@ -79,9 +80,10 @@ class HostFacts:
     """The engine and the host that it runs on, as far as defaults and preflight need them. `memory` is bytes.
 
     `swap_limit` is False where the kernel does not hold containers to a limit of swap; `cdi` True
-    where the engine injects devices by CDI name.
+    where the engine injects devices by CDI name; `name` is what the host calls itself.
     """
 
+    name: str
     engine_version: str
     cpus: int
     memory: int
@@ -142,6 +144,11 @@ class Attachment(Protocol):
 class ContainerEngine(Protocol):
     """A container engine; its calls may be made from any thread."""
 
+    @property
+    def host_paths(self) -> HostPaths:
+        """Where what this process sees lies on the engine's host; `create` puts mounts' sources into its terms."""
+        ...
+
     def host_facts(self) -> HostFacts:
         """What the engine says of itself and its host."""
         ...
@@ -168,7 +175,8 @@ class ContainerEngine(Protocol):
     def create(self, spec: ContainerSpec) -> str:
         """Makes the container, not started, and returns its id.
 
-        Raises `EngineRefused`, `ImageNotFound`, or `StartRefused` where the image names no command.
+        Raises `EngineRefused` (also where its host lacks the source of a mount), `FolderUnseen`, `ImageNotFound`,
+        or `StartRefused` where the image names no command.
         """
         ...
 

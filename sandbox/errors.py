@@ -3,6 +3,7 @@
 SandboxError
 ├── EngineUnreachable     nothing answers, it went away in mid-call, or it cannot work now: may pass
 ├── EngineRefused         the engine answered and will not do it: a bug of ours or of its set-up
+├── FolderUnseen          a folder to be mounted is none of the engine's host: the worker's set-up
 ├── GpuUnavailable        a GPU was asked for and this engine has none to give
 └── ImageError            `reference` is the image asked for
     ├── ImageNotFound     no such image, or none that we may see
@@ -24,6 +25,10 @@ class EngineUnreachable(SandboxError):
 
 class EngineRefused(SandboxError):
     """The container engine refused a request that should have been good; lasting."""
+
+
+class FolderUnseen(SandboxError):
+    """The engine's host does not have a folder that a container should see; the message says what to do."""
 
 
 class GpuUnavailable(SandboxError):

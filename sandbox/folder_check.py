@@ -7,22 +7,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sandbox.engine import ContainerEngine, ContainerSpec, Mount
-from sandbox.errors import EngineRefused, SandboxError
+from sandbox.errors import EngineRefused, FolderUnseen
 from sandbox.profile import SecurityProfile
 
 _MIB = 1 << 20
 _PROFILE = SecurityProfile(memory=64 * _MIB, cpus=1, pids=16, shm_size=_MIB)
 
 
-class FolderUnseen(SandboxError):
-    """The engine does not see what this process writes to a folder; its own words are the message."""
-
-
 def check_folder(engine: ContainerEngine, folder: Path) -> None:
-    """Makes a container, never started, that mounts a folder of a random name made in `folder` for this.
+    """Makes a folder of a random name in `folder`, and a container that mounts it; nothing is started or pulled.
 
-    Raises `FolderUnseen`, `EngineUnreachable`, and OSError where `folder` cannot be written to.
+    An engine that does not see it refuses, for no other folder has that name. Raises `FolderUnseen` with a
+    sentence that names the mend, or `EngineUnreachable`; OSError where `folder` cannot be written to.
     """
+    on_host = engine.host_paths.of(folder)
     with TemporaryDirectory(prefix=".check-", dir=folder) as token, engine.empty_image() as image:
         spec = ContainerSpec(
             name=f"codalab-folder-check-{uuid.uuid4().hex[:12]}",
@@ -34,5 +32,13 @@ def check_folder(engine: ContainerEngine, folder: Path) -> None:
         try:
             container = engine.create(spec)
         except EngineRefused as error:
-            raise FolderUnseen(str(error)) from error
+            raise FolderUnseen(_sentence(folder, on_host, error)) from error
         engine.remove(container)
+
+
+def _sentence(folder: Path, on_host: Path, error: EngineRefused) -> str:
+    looked = "" if on_host == folder else f", which should be {on_host} on its host"
+    return (
+        f"The container engine does not see what this worker writes to {folder}{looked}: "
+        f"choose a folder that both see (one with a private /tmp sees no folder below it). It says: {error}"
+    )

@@ -30,6 +30,7 @@ from sandbox.engine import (
     Stream,
 )
 from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable, ImageError, ImageNotFound
+from sandbox.host_paths import SAME_HOST, HostPaths
 
 _SIGNALS = {"SIGTERM": 143, "SIGKILL": 137}
 
@@ -131,13 +132,15 @@ class FakeEngine:
     """A `ContainerEngine` in memory. `programs` are the images that it holds, by reference.
 
     `registry` is what a pull finds: another program, or the exception that it raises. `gpus` says
-    whether it has any; while `unreachable` is set every call raises `EngineUnreachable`.
+    whether it has any; while `unreachable` is set every call raises `EngineUnreachable`. `host_paths` are those of
+    a worker in a container; what they lead to must exist, as on an engine's host.
     """
 
     programs: dict[str, Program] = field(default_factory=dict)
     registry: dict[str, Program | ImageError] = field(default_factory=dict)
     gpus: bool = False
     unreachable: bool = False
+    host_paths: HostPaths = SAME_HOST
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     removed: list[FakeContainer] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -145,7 +148,7 @@ class FakeEngine:
     def host_facts(self) -> HostFacts:
         """A small Linux host."""
         self._reach()
-        return HostFacts("27.0", 4, 8 << 30, "linux", swap_limit=True, runtimes=("runc",), cdi=False)
+        return HostFacts("fake", "27.0", 4, 8 << 30, "linux", swap_limit=True, runtimes=("runc",), cdi=False)
 
     def report(self) -> EngineReport:
         """A small Linux host's."""
@@ -188,6 +191,9 @@ class FakeEngine:
             raise ImageNotFound(spec.image, "no such image")
         if any(held.spec.name == spec.name for held in self.containers.values()):
             raise EngineRefused(f"The name {spec.name} is in use.")
+        for mount in spec.mounts:
+            if not (source := self.host_paths.of(mount.source)).exists():
+                raise EngineRefused(f"bind source path does not exist: {source}")
         container = f"{next(self._numbers):064x}"
         self.containers[container] = FakeContainer(spec, self.programs[name])
         return container

@@ -17,9 +17,11 @@ from protocol.broker_url import BrokerAddress
 from sandbox.docker.client import EngineTls
 from sandbox.docker.engine import DockerEngine
 from sandbox.engine import ContainerEngine, HostFacts
-from sandbox.errors import EngineUnreachable, GpuUnavailable, SandboxError
+from sandbox.errors import EngineUnreachable, FolderUnseen, GpuUnavailable, SandboxError
+from sandbox.folder_check import check_folder
 from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
 from sandbox.gpu_check import check_gpu
+from sandbox.host_paths import SAME_HOST, SharedFolder
 from sandbox.runner import Sandbox
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
@@ -87,8 +89,8 @@ def tools(
 ) -> Iterator[Tools]:
     """Everything that runs need, for as long as the block lasts; `store` in place of the sites' signed URLs.
 
-    Raises `SetUpError`, `UnreachableError` (engine away, or without the GPUs asked for) and
-    `TempDirTakenError`.
+    Raises `SetUpError` (settings that do not fit, or a folder that the engine does not see), `UnreachableError`
+    (engine away, or without the GPUs asked for) and `TempDirTakenError`.
     """
     held = TempDir(temp_dir or settings.submission_temp_dir)
     try:
@@ -102,16 +104,16 @@ def _gathered(
     settings: Settings, updates: UpdateSink, temp_dir: TempDir, transfers: Store, progress: Progress | None
 ) -> Tools:
     engine = docker_engine(settings)
-    _check_input_folder(settings)
     try:
         host = engine.host_facts()
         check_runtime(settings, host)
+        _check_folders(settings, engine, temp_dir)
         gpus = checked_gpus(settings, engine)
     except (EngineUnreachable, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
     return Tools(
-        settings=settings,
-        worker_id=identity(temp_dir.path),
+        settings=_named(settings, engine, host),
+        worker_id=identity(engine.host_paths.of(temp_dir.path), host.name),
         sandbox=Sandbox(engine),
         transfers=transfers,
         temp_dir=temp_dir,
@@ -138,7 +140,8 @@ def docker_engine(settings: Settings) -> DockerEngine:
     if settings.docker_cert_path and (settings.docker_tls_verify or _is_tcp(settings.docker_host)):
         tls = EngineTls(settings.docker_cert_path, verify=settings.docker_tls_verify)
     try:
-        return DockerEngine(engine_address(settings), tls=tls, registry_auth=registry_auth(settings))
+        shared = _known_to_be_shared(settings)
+        return DockerEngine(engine_address(settings), tls=tls, registry_auth=registry_auth(settings), shared=shared)
     except SandboxError as error:
         raise UnreachableError(f"No Docker engine answers at {engine_address(settings)}: {error}") from error
 
@@ -175,12 +178,35 @@ def check_runtime(settings: Settings, host: HostFacts) -> None:
         )
 
 
-def _check_input_folder(settings: Settings) -> None:
-    folder = settings.worker_participant_input_dir
-    if folder and not folder.is_dir():
-        raise SetUpError(f"WORKER_PARTICIPANT_INPUT_DIR is no folder: {folder}")
+def _known_to_be_shared(settings: Settings) -> tuple[SharedFolder, ...]:
+    host_directory = settings.host_directory
+    return (SharedFolder(settings.submission_temp_dir, host_directory),) if host_directory else ()
 
 
-def identity(temp_dir: Path) -> str:
-    """The same after a restart, another for each temp dir: whose containers are whose."""
-    return hashlib.sha256(f"{socket.gethostname()}:{temp_dir.resolve()}".encode()).hexdigest()[:16]
+def _check_folders(settings: Settings, engine: ContainerEngine, temp_dir: TempDir) -> None:
+    """Every folder that containers are to see must be one of the engine's host, too."""
+    inputs = settings.worker_participant_input_dir
+    if inputs and not inputs.is_dir():
+        raise SetUpError(f"WORKER_PARTICIPANT_INPUT_DIR is no folder: {inputs}")
+    try:
+        if inputs:
+            engine.host_paths.of(inputs)
+        check_folder(engine, temp_dir.path)
+    except FolderUnseen as error:
+        name = "SUBMISSION_TEMP_DIR or WORKER_PARTICIPANT_INPUT_DIR" if inputs else "SUBMISSION_TEMP_DIR"
+        raise SetUpError(f"{name}: {error}") from error
+
+
+def _named(settings: Settings, engine: ContainerEngine, host: HostFacts) -> Settings:
+    """In a container the default of CODALAB_HOSTNAME is but its id: the site is shown the name of the host instead."""
+    if engine.host_paths == SAME_HOST or settings.codalab_hostname != socket.gethostname():
+        return settings
+    return settings.model_copy(update={"codalab_hostname": host.name})
+
+
+def identity(temp_dir: Path, host: str) -> str:
+    """The same after a restart or an upgrade, another for each temp dir: whose containers are whose.
+
+    Both are as the engine's host has them, for a container's name and paths change with it.
+    """
+    return hashlib.sha256(f"{host}:{temp_dir.resolve()}".encode()).hexdigest()[:16]

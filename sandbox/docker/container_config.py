@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from sandbox.engine import ContainerSpec, Mount
 from sandbox.gpu import gpu_environment
+from sandbox.host_paths import SAME_HOST, HostPaths
 from sandbox.profile import host_config
 
 HOSTNAME = "sandbox"
 """What the container believes its host to be called; the real name would be seen on a host network."""
 
 
-def container_config(spec: ContainerSpec, *, host_cpus: float) -> dict[str, object]:
-    """The body of the Engine API's `POST /containers/create`."""
+def container_config(spec: ContainerSpec, *, host_cpus: float, host_paths: HostPaths = SAME_HOST) -> dict[str, object]:
+    """The body of the Engine API's `POST /containers/create`. Raises `FolderUnseen`."""
     config: dict[str, object] = {
         "Image": spec.image,
         "Hostname": HOSTNAME,
@@ -25,7 +26,7 @@ def container_config(spec: ContainerSpec, *, host_cpus: float) -> dict[str, obje
         "Tty": False,
         "HostConfig": {
             **host_config(spec.profile, host_cpus=host_cpus),
-            "Mounts": [_mount(mount) for mount in spec.mounts],
+            "Mounts": [_mount(mount, host_paths) for mount in spec.mounts],
         },
     }
     return config | _program(spec)
@@ -50,11 +51,11 @@ def _environment(spec: ContainerSpec) -> list[str]:
     return [f"{name}={value}" for name, value in variables.items()]
 
 
-def _mount(mount: Mount) -> dict[str, object]:
+def _mount(mount: Mount, host_paths: HostPaths) -> dict[str, object]:
     # The long form: a source that is missing is an error, where `Binds` would make it, owned by root.
     return {
         "Type": "bind",
-        "Source": str(mount.source),
+        "Source": str(host_paths.of(mount.source)),
         "Target": mount.target,
         "ReadOnly": mount.read_only,
         # What the host mounts below a read-only folder would be writable, so it is left out.

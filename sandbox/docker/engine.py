@@ -7,7 +7,7 @@ import json
 import math
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property, partial
@@ -30,9 +30,11 @@ from sandbox.docker.errors import (
     translated,
     without_queries,
 )
+from sandbox.docker.own_container import own_container_id, shared_folders
 from sandbox.docker.pull import pull
 from sandbox.engine import ContainerSpec, ContainerState, EngineReport, HostFacts, Image, PullProgress
 from sandbox.errors import EngineUnreachable
+from sandbox.host_paths import SAME_HOST, HostPaths, SharedFolder
 
 # Removing a big writable layer takes its time, and a start may wait behind others.
 _TIMEOUT = 120.0
@@ -48,7 +50,8 @@ class DockerEngine:
 
     `host` is as in DOCKER_HOST (`unix://…`, `tcp://…`). `registry_auth` is a `config.json` of the Docker
     client, read at each pull; None or a missing file means no credentials. A pull in which nothing moves
-    for `pull_patience` seconds is given up. Raises `EngineUnreachable`.
+    for `pull_patience` seconds is given up. In a container of that same engine the folders shared with its host are
+    found by inspection; `shared` are known besides, and win. Raises `EngineUnreachable`.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class DockerEngine:
         tls: EngineTls | None = None,
         registry_auth: Path | None = None,
         pull_patience: float = _PULL_PATIENCE,
+        shared: Sequence[SharedFolder] = (),
     ) -> None:
         self._host = host
         self._tls = tls
@@ -67,17 +71,24 @@ class DockerEngine:
         self._api = self._client(_TIMEOUT)
         self._version = self._api.api_version
         self._kills = self._client(_KILL_TIMEOUT)
+        self._host_paths = HostPaths((*shared, *self._found_host_paths().shared))
 
     def close(self) -> None:
         """Lets go of idle connections."""
         self._api.close()
         self._kills.close()
 
+    @property
+    def host_paths(self) -> HostPaths:
+        """Where what this process sees lies on the engine's host."""
+        return self._host_paths
+
     def host_facts(self) -> HostFacts:
         """What the engine says of itself and its host."""
         with translated("asking for its facts"):
             info = self._api.info()
         return HostFacts(
+            name=info.get("Name", ""),
             engine_version=info.get("ServerVersion", ""),
             cpus=int(info["NCPU"]),
             memory=int(info["MemTotal"]),
@@ -141,7 +152,7 @@ class DockerEngine:
 
     def create(self, spec: ContainerSpec) -> str:
         """Makes the container, not started, and returns its id."""
-        config = container_config(spec, host_cpus=self._cpus)
+        config = container_config(spec, host_cpus=self._cpus, host_paths=self._host_paths)
         with translated("making a container", partial(create_error, spec.image)):
             made = self._api.create_container_from_config(config, spec.name)  # type: ignore[no-untyped-call]
             return str(made["Id"])
@@ -208,6 +219,13 @@ class DockerEngine:
     def _inspected(self, container: str) -> dict[str, Any]:
         with translated("inspecting a container"):
             return dict(self._api.inspect_container(container))
+
+    def _found_host_paths(self) -> HostPaths:
+        own = own_container_id()
+        if own is not None:
+            with translated("looking for its own container"), suppress(NotFound):  # which may be another engine's
+                return HostPaths(shared_folders(self._api.inspect_container(own)))
+        return SAME_HOST
 
     def _client(self, timeout: float) -> EngineClient:
         with translated("connecting to it"):

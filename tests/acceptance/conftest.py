@@ -85,7 +85,7 @@ def shared_worker(
     with worker(settings, tmp_path_factory.mktemp("worker")) as running:
         yield running
         assert running.stop() == 0
-    label = f"{WORKER}={identity(running.temp_dir)}"
+    label = f"{WORKER}={identity(running.temp_dir, client.info()['Name'])}"
     assert client.containers.list(all=True, filters={"label": label}) == []
     assert list((running.temp_dir / "runs").iterdir()) == []
 

@@ -202,7 +202,7 @@ def test_a_runtime_and_gpus_that_the_engine_lacks_are_told(cases: Cases) -> None
 def test_a_temp_dir_that_the_engine_does_not_see_is_told(cases: Cases) -> None:
     checked = cases["apart"]
     failure = checked.only_failure("temp dir")
-    assert failure["found"].startswith("the engine does not see what is written to ")
+    assert failure["found"].startswith("The container engine does not see what this worker writes to ")
     assert "in memory (tmpfs)" in checked.warning("temp dir")["found"]
 
 
@@ -241,14 +241,15 @@ def test_it_leaves_no_trace(cases: Cases, owner: Owner, management: Management, 
     queues = management.get(f"queues/{owner.vhost}")
     assert isinstance(queues, list)
     assert not [one["name"] for one in queues if "check." in one["name"]]
-    assert not client.containers.list(all=True, filters={"label": f"{labels.WORKER}={identity(folder / 'temp')}"})
+    own = identity(folder / "temp", client.info()["Name"])
+    assert not client.containers.list(all=True, filters={"label": f"{labels.WORKER}={own}"})
 
 
 def test_what_a_dead_worker_left_is_told(cases: Cases, client: docker.DockerClient) -> None:
     folder = cases.folder("leftovers")
     (folder / "temp" / "runs" / "lost").mkdir(parents=True)
     (folder / "temp" / "try-left").mkdir()
-    label = {labels.WORKER: identity(folder / "temp")}
+    label = {labels.WORKER: identity(folder / "temp", client.info()["Name"])}
     left = client.containers.create(images.ensure_base(client), labels=label)
     try:
         checked = check(cases.settings, folder)

@@ -13,8 +13,8 @@ import psutil
 
 from config.settings import Settings
 from sandbox.engine import ContainerEngine
-from sandbox.errors import SandboxError
-from sandbox.folder_check import FolderUnseen, check_folder
+from sandbox.errors import FolderUnseen, SandboxError
+from sandbox.folder_check import check_folder
 from worker.preflight.engine import engine_of
 from worker.preflight.lines import CheckLine, Lines, failed, ok, warning
 
@@ -130,13 +130,13 @@ def _canary(engine: ContainerEngine, folder: Path) -> CheckLine:
         check_folder(engine, folder)
     except FolderUnseen as error:
         mend = (
-            "Choose a SUBMISSION_TEMP_DIR that the engine's host has under the same path: no private /tmp (systemd's "
-            "PrivateTmp), and in a container a mount of the same path on both sides (--volume DIR:DIR)."
+            "Choose a SUBMISSION_TEMP_DIR that the engine's host has, too: no private /tmp (systemd's PrivateTmp), and "
+            f"in a container one that is mounted from the host (--volume HOST_FOLDER:{folder})."
         )
-        return failed("temp dir", f"the engine does not see what is written to {folder}: {error}", mend)
+        return failed("temp dir", str(error), mend)
     except SandboxError as error:
         return failed("temp dir", str(error), "See the engine's log: journalctl -u docker")
-    return ok("temp dir", "the engine sees the same folder under the same path")
+    return ok("temp dir", f"the engine sees the same folder, at {engine.host_paths.of(folder)}")
 
 
 def _gib(size: int) -> str:
