@@ -53,11 +53,12 @@ def _environment(spec: ContainerSpec) -> list[str]:
 
 def _mount(mount: Mount, host_paths: HostPaths) -> dict[str, object]:
     # The long form: a source that is missing is an error, where `Binds` would make it, owned by root.
+    # Of propagation nothing is said: the engine makes it rprivate, and rslave in its own volumes, where it must be.
     return {
         "Type": "bind",
         "Source": str(host_paths.of(mount.source)),
         "Target": mount.target,
         "ReadOnly": mount.read_only,
         # What the host mounts below a read-only folder would be writable, so it is left out.
-        "BindOptions": {"Propagation": "rprivate", "NonRecursive": mount.read_only},
+        "BindOptions": {"NonRecursive": mount.read_only},
     }

@@ -121,13 +121,13 @@ def test_mounts_are_binds_that_make_nothing_and_let_nothing_through() -> None:
             "Source": "/a b",
             "Target": "/in",
             "ReadOnly": True,
-            "BindOptions": {"Propagation": "rprivate", "NonRecursive": True},
+            "BindOptions": {"NonRecursive": True},
         },
         {
             "Type": "bind",
             "Source": "/o",
             "Target": "/out",
             "ReadOnly": False,
-            "BindOptions": {"Propagation": "rprivate", "NonRecursive": False},
+            "BindOptions": {"NonRecursive": False},
         },
     ]

@@ -1,0 +1,214 @@
+"""The worker in a container: built, started, drained and killed as docs/operating.md says, with real runs in it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import docker
+import pytest
+import yaml
+
+from sandbox.labels import RUN
+from tests.support import container_worker, operating, worker_image
+from tests.support.competition import Competition
+from tests.support.container_worker import INPUT_DIR, SOCKET, TEMP_DIR, ContainerWorker
+from tests.support.engine_events import EngineEvents
+from tests.support.private_queue import PrivateQueue, gated, statuses
+from worker.demo import packages
+from worker.demo.parts import Parts
+from worker.exit_codes import ExitCode
+
+pytestmark = pytest.mark.acceptance
+
+ROOM = 64 << 20  # bytes that the worker and its packages may take on top of the base
+ON_HOST = "--network host --health-interval 1s"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture(scope="module")
+def cpu(client: docker.DockerClient, parts: Parts, built: Path) -> str:
+    return worker_image.build(client, parts.docker_host, "build", "codalab-worker/test-cpu:1", built)
+
+
+@pytest.fixture(scope="module")
+def nvidia(client: docker.DockerClient, parts: Parts, built: Path) -> str:
+    return worker_image.build(client, parts.docker_host, "build-nvidia", "codalab-worker/test-nvidia:1", built)
+
+
+@pytest.fixture
+def worker(client: docker.DockerClient) -> Iterator[ContainerWorker]:
+    """Not started yet; removed at the end."""
+    own = ContainerWorker(client, f"codalab-worker-test-{uuid4().hex[:8]}")
+    yield own
+    own.remove()
+
+
+@pytest.fixture
+def socket(parts: Parts) -> str:
+    return parts.docker_host.removeprefix("unix://")
+
+
+@pytest.fixture
+def environment(parts: Parts) -> dict[str, str]:
+    return {**os.environ, "DOCKER_HOST": parts.docker_host}
+
+
+def test_the_images_say_what_they_are(client: docker.DockerClient, cpu: str, nvidia: str) -> None:
+    plain, with_gpus = (client.images.get(tag).attrs["Config"] for tag in (cpu, nvidia))
+    assert plain["Labels"]["org.opencontainers.image.title"] == "codalab-worker"
+    assert (plain["Entrypoint"], plain["Cmd"], plain["StopSignal"]) == (["codalab-worker"], ["run"], "SIGTERM")
+    assert plain["Healthcheck"]["Test"] == ["CMD", "python3", "-I", "-m", "worker.health"]
+    more = {"USE_GPU=true", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=utility"}
+    assert set(with_gpus["Env"]) - set(plain["Env"]) == more
+    assert {**with_gpus, "Env": [], "Image": ""} == {**plain, "Env": [], "Image": ""}
+
+
+@pytest.mark.usefixtures("cpu", "nvidia")
+def test_an_image_holds_the_worker_and_no_secret_source_or_compiler(client: docker.DockerClient, cpu: str) -> None:
+    image = client.images.get(cpu)
+    base = client.images.get(worker_image.BASE)
+    assert image.attrs["Size"] - base.attrs["Size"] < ROOM
+    saved = io.BytesIO(b"".join(image.save()))
+    assert b"hunter2" not in saved.getvalue()  # a layer that is not compressed, as here, shows every file's text
+    names = {Path(name) for name in _files(saved)}
+    assert Path("opt/codalab-worker/bin/codalab-worker") in names
+    assert not {name for name in names if name.parent.name == "bin" and name.name in {"gcc", "cc", "c++", "ld", "as"}}
+    assert not {name for name in names if name.name.endswith(".env")}
+    assert not {name for name in names if name.is_relative_to("src") or "hatchling" in name.parts}
+
+
+def _files(saved: io.BytesIO) -> Iterator[str]:
+    with tarfile.open(fileobj=saved) as archive:
+        for member in archive:
+            if member.name.endswith("layer.tar") and (layer := archive.extractfile(member)):
+                with tarfile.open(fileobj=layer) as files:
+                    yield from files.getnames()
+
+
+def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- fixtures
+    worker: ContainerWorker,
+    private_queue: PrivateQueue,
+    competition: Competition,
+    events: EngineEvents,
+    client: docker.DockerClient,
+    environment: dict[str, str],
+    socket: str,
+    cpu: str,
+) -> None:
+    """A run is scored; a worker that dies in mid-run leaves nothing and loses nothing; a stop drains."""
+    folder, temp_dir = private_queue.folder, private_queue.folder / "host-side"
+    _write_compose(worker, private_queue, temp_dir, socket, cpu)
+    plain, survivor, last = (competition.docker_submission(script) for script in (gated("1"), gated("2"), gated("3")))
+    compose = f"--project-name {worker.name} -f compose.yaml -f override.yaml"
+    operating.run("compose", {"-f compose.yaml": compose}, folder, environment)
+    worker.wait_for_event("connected to broker", count=2)
+    private_queue.open_gate("1")
+    messages = [private_queue.publish(plain)]
+    updates = private_queue.end_of(plain)
+    assert statuses(updates) == ["running", "finished"], updates[-1].traceback
+    assert plain.archive()["scores.txt"] == b"correct: 1\n"
+    assert updates[0].metadata["hostname"] == client.info()["Name"]
+    worker.wait_until_healthy()
+
+    messages.append(private_queue.publish(survivor))
+    events.wait(messages[-1], "start")
+    worker.crash()
+    worker.wait_for_event("connected to broker", count=4)  # the engine has started it anew
+    private_queue.open_gate("2")
+    assert [status for status in statuses(private_queue.end_of(survivor)) if status != "running"] == ["finished"]
+
+    messages.append(private_queue.publish(last))
+    events.wait(messages[-1], "start")
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(worker.container.stop, timeout=60)
+        worker.wait_for_event("draining")
+        private_queue.open_gate("3")
+        stopped.result()
+    assert worker.exit_code() == ExitCode.OK
+    assert statuses(private_queue.end_of(last)) == ["running", "finished"]
+    left = client.containers.list(all=True, filters={"label": RUN})
+    assert not {one.labels[RUN] for one in left} & set(messages)
+    assert list((temp_dir / "runs").iterdir()) == []
+    assert private_queue.ready() == 0
+
+
+def _write_compose(worker: ContainerWorker, queue: PrivateQueue, temp_dir: Path, socket: str, image: str) -> None:
+    if packages.program("docker-compose") is None:
+        packages.install(["docker-compose"])
+    inputs = queue.folder / "input"
+    inputs.mkdir()
+    shutil.copy(operating.ROOT / "config" / "compose.yaml", queue.folder)
+    changes = container_worker.override(image, socket, temp_dir, inputs, worker.name)
+    (queue.folder / "override.yaml").write_text(yaml.safe_dump(changes))
+    container_worker.env_file(queue.settings, queue.folder / ".env", WORKER_PARTICIPANT_INPUT_DIR=INPUT_DIR)
+
+
+def test_by_docker_run_with_a_named_volume(
+    worker: ContainerWorker,
+    private_queue: PrivateQueue,
+    competition: Competition,
+    client: docker.DockerClient,
+    environment: dict[str, str],
+    socket: str,
+    cpu: str,
+) -> None:
+    container_worker.env_file(private_queue.settings, private_queue.folder / "worker.env")
+    submission = competition.docker_submission()
+    changes = {
+        "--name codalab-worker": f"--name {worker.name} {ON_HOST}",
+        f"{SOCKET}:{SOCKET}": f"{socket}:{SOCKET}",
+        f"{TEMP_DIR}:{TEMP_DIR}": f"{worker.name}:{TEMP_DIR}",
+        "codalab-worker:cpu": cpu,
+    }
+    try:
+        operating.run("run", changes, private_queue.folder, environment)
+        private_queue.publish(submission)
+        assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
+        assert submission.archive()["scores.txt"] == b"correct: 1\n"
+        operating.run("stop", {"codalab-worker": worker.name}, private_queue.folder, environment)
+        assert worker.exit_code() == ExitCode.OK
+        password = private_queue.owner.broker_url.split(":")[2].partition("@")[0]
+        assert password not in worker.log() + str(worker.container.attrs)
+    finally:
+        worker.remove()
+        client.volumes.get(worker.name).remove()
+
+
+@pytest.mark.parametrize(
+    ("mounted", "wrong", "sentence"),
+    [
+        ([], {}, f"{TEMP_DIR} lies on none of its mounts"),
+        (["temp"], {"HOST_DIRECTORY": "/nowhere"}, f"to {TEMP_DIR}, which should be /nowhere on its host"),
+        (["temp"], {"WORKER_PARTICIPANT_INPUT_DIR": "/opt"}, "/opt lies on none of its mounts"),
+    ],
+    ids=["no mount", "wrong HOST_DIRECTORY", "input folder on no mount"],
+)
+def test_a_folder_that_the_engine_does_not_see_is_an_error_at_the_start(  # noqa: PLR0913, PLR0917 -- fixtures
+    worker: ContainerWorker,
+    private_queue: PrivateQueue,
+    client: docker.DockerClient,
+    socket: str,
+    cpu: str,
+    mounted: list[str],
+    wrong: dict[str, str],
+    sentence: str,
+) -> None:
+    file = container_worker.env_file(private_queue.settings, private_queue.folder / "worker.env", **wrong)
+    volumes = [f"{socket}:{SOCKET}", f"{file}:/.env:ro"]
+    volumes += [f"{private_queue.folder / name}:{TEMP_DIR}" for name in mounted]
+    client.containers.run(cpu, name=worker.name, detach=True, network_mode="host", volumes=volumes)
+    assert worker.exit_code() == ExitCode.USAGE
+    last = worker.log().splitlines()[-1]
+    assert sentence in last
+    assert "SUBMISSION_TEMP_DIR" in last
