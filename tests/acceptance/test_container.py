@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,35 @@ def test_the_images_say_what_they_are(client: docker.DockerClient, cpu: str, nvi
     assert {**with_gpus, "Env": [], "Image": ""} == {**plain, "Env": [], "Image": ""}
 
 
-@pytest.mark.usefixtures("cpu", "nvidia")
+def test_the_two_dockerfiles_differ_in_what_gpus_need_only() -> None:
+    plain, with_gpus = (
+        (operating.ROOT / f"Dockerfile.{name}").read_text().replace(name, "NAME").splitlines()[1:]
+        for name in ("cpu", "nvidia")
+    )
+    more = [line for line in with_gpus if line not in plain]
+    assert plain == [line for line in with_gpus if line not in more]
+    assert more[-1].startswith("ENV USE_GPU=true")
+    assert all(line.startswith("#") for line in more[:-1])
+
+
+def test_the_compose_file_for_gpus_fits_the_other(tmp_path: Path) -> None:
+    for name in ("compose.yaml", "compose.nvidia.yaml"):
+        shutil.copy(operating.ROOT / "config" / name, tmp_path)
+    (tmp_path / ".env").touch()
+    command = [need_compose(), "-f", "compose.yaml", "-f", "compose.nvidia.yaml", "config"]
+    merged = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    worker = yaml.safe_load(merged.stdout)["services"]["worker"]
+    assert worker["image"] == "codalab-worker:nvidia"
+    assert worker["deploy"]["resources"]["reservations"]["devices"][0]["count"] in {"all", -1}
+    assert worker["cap_drop"] == ["ALL"]
+
+
+def need_compose() -> str:
+    if packages.program("docker-compose") is None:
+        packages.install(["docker-compose"])
+    return packages.need("docker-compose", "docker-compose")
+
+
 def test_an_image_holds_the_worker_and_no_secret_source_or_compiler(client: docker.DockerClient, cpu: str) -> None:
     image = client.images.get(cpu)
     base = client.images.get(worker_image.BASE)
@@ -144,8 +173,7 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
 
 
 def _write_compose(worker: ContainerWorker, queue: PrivateQueue, temp_dir: Path, socket: str, image: str) -> None:
-    if packages.program("docker-compose") is None:
-        packages.install(["docker-compose"])
+    need_compose()
     inputs = queue.folder / "input"
     inputs.mkdir()
     shutil.copy(operating.ROOT / "config" / "compose.yaml", queue.folder)

@@ -1,12 +1,13 @@
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox.canary_program import canary_program
-from sandbox.engine import ContainerEngine, NoSuchUser, StartRefused, Stream
+from sandbox.engine import ContainerEngine, Mount, NoSuchUser, StartRefused, Stream
 from sandbox.errors import (
     EngineRefused,
     EngineUnreachable,
@@ -15,6 +16,7 @@ from sandbox.errors import (
     ImageNotFound,
     RegistryUnreachable,
 )
+from sandbox.folder_check import check_folder
 from sandbox.gpu import GpuRequest
 from sandbox.gpu_check import check_gpu
 from sandbox.sweep import remove_leftovers
@@ -256,3 +258,13 @@ def test_a_reference_that_is_none_is_invalid(real: Any) -> None:
     for reference in ("UPPER/case", "with blank", "", "https://example.org/image", "a@sha256:12"):
         with pytest.raises(ImageInvalid):
             real.engine.pull(reference, deadline=10)
+
+
+def test_a_folder_that_the_engine_sees_is_passed_and_left_as_it_was(subject: Any, tmp_path: Path) -> None:
+    check_folder(subject.engine, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mount_whose_source_is_missing_is_refused(subject: Any, tmp_path: Path) -> None:
+    with pytest.raises(EngineRefused, match="bind source path does not exist"):
+        subject.engine.create(subject.spec(Program(), mounts=(Mount(tmp_path / "none", "/in", read_only=True),)))

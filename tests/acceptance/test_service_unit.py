@@ -1,0 +1,146 @@
+"""The systemd unit, as far as that goes where systemd is not the first process, and the install beneath it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from configparser import RawConfigParser
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from config.settings import Settings
+from tests.support import operating, worker_image
+from tests.support.competition import ANSWER, Competition
+from tests.support.private_queue import PrivateQueue, statuses
+from worker.daemon import _CONFIRM_MARGIN, _INTERRUPT_MARGIN
+from worker.demo import packages
+from worker.exit_codes import ExitCode
+
+pytestmark = pytest.mark.acceptance
+
+UNIT = operating.ROOT / "config" / "codalab-worker.service"
+MOST_EXPOSED = 4.3
+# Each of them gives the unit a mount namespace of its own, out of which the engine sees no mount.
+NAMESPACES = ("Protect", "Private", "Read", "Inaccessible", "Bind", "Temporary", "Mount", "Root", "Proc", "Dynamic")
+# The drain, then the grace of the containers, then what the daemon gives statuses and slots to end.
+LONGEST_STOP = Settings().worker_drain_timeout + Settings().worker_stop_grace + _CONFIRM_MARGIN + _INTERRUPT_MARGIN
+HARMLESS = {"ProtectClock", "ProtectHostname"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the documentation's commands make, below a folder in place of the root."""
+    root = tmp_path_factory.mktemp("root")
+    source = root / "source"
+    source.mkdir()
+    for name in ("config", "constraints", "protocol", "sandbox", "worker", "pyproject.toml", "README.md", "LICENSE"):
+        path = operating.ROOT / name
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, source / name)
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(worker_image.wheels()), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(root), **offline}
+    operating.run("settings", {}, source, environment)
+    operating.run("pip", {"/opt/": f"{root}/opt/"}, source, environment)
+    operating.run("systemd", {"/etc/": f"{root}/etc/"}, source, environment)
+    text = UNIT.read_text().replace("/opt/", f"{root}/opt/").replace("/etc/codalab", f"{root}/etc/codalab")
+    (root / "codalab-worker.service").write_text(text)
+    return root
+
+
+@pytest.fixture(scope="module")
+def service() -> RawConfigParser:
+    parser = RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # systemd's names have capitals
+    parser.read(UNIT)
+    return parser
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    if packages.program("systemd-analyze") is None:
+        packages.install(["systemd"])
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_systemd_has_nothing_to_say_against_it(installed: Path) -> None:
+    verified = analyze("verify", str(installed / "codalab-worker.service"))
+    # A key that it does not know is a line on stderr, with exit code 0.
+    assert (verified.returncode, verified.stderr, verified.stdout) == (0, "", "")
+
+
+def test_its_exposure_is_what_the_documentation_says(installed: Path) -> None:
+    unit = str(installed / "codalab-worker.service")
+    limit = str(round(MOST_EXPOSED * 10))  # it takes tenths
+    rated = analyze("security", "--offline=true", f"--threshold={limit}", "--json=short", unit)
+    assert rated.returncode == 0, json.dumps([row for row in json.loads(rated.stdout) if row["exposure"]], indent=1)
+    assert f"rates the unit {MOST_EXPOSED}" in (operating.ROOT / "docs" / "operating.md").read_text()
+    stricter = analyze("security", "--offline=true", f"--threshold={int(limit) - 1}", unit)
+    assert stricter.returncode != 0
+
+
+def test_it_has_no_mount_namespace_of_its_own(service: RawConfigParser) -> None:
+    names = {name for name in service["Service"] if name.startswith(NAMESPACES)}
+    assert names <= HARMLESS
+
+
+def test_what_only_a_person_can_mend_is_not_tried_again(service: RawConfigParser) -> None:
+    codes = {int(code) for code in service["Service"]["RestartPreventExitStatus"].split()}
+    assert codes == {ExitCode.USAGE, ExitCode.TEMP_DIR_TAKEN}
+
+
+def test_a_stop_waits_for_longer_than_the_drain_takes(service: RawConfigParser) -> None:
+    minutes = int(service["Service"]["TimeoutStopSec"].removesuffix("min"))
+    assert minutes * 60 >= LONGEST_STOP
+    compose = yaml.safe_load((UNIT.parent / "compose.yaml").read_text())
+    assert int(compose["services"]["worker"]["stop_grace_period"].removesuffix("m")) * 60 >= LONGEST_STOP
+    assert all(
+        int(seconds) >= LONGEST_STOP
+        for seconds in re.findall(r"-time(?:out)? (\d+)", "".join(operating.commands().values()))
+    )
+
+
+def test_the_settings_are_for_root_alone(installed: Path) -> None:
+    assert (installed / "etc" / "codalab-worker" / "worker.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_its_command_works_a_run_with_what_the_unit_leaves_it(
+    installed: Path, service: RawConfigParser, private_queue: PrivateQueue, competition: Competition
+) -> None:
+    """With its capabilities and its umask, and settings from the file alone; SIGTERM then drains it."""
+    file = installed / "etc" / "codalab-worker" / "worker.env"
+    file.write_text("".join(f"{name}='{value}'\n" for name, value in private_queue.settings.items()))
+    submission = competition.docker_submission(f"{ANSWER}; mkdir -m 0 /mnt/out/closed")
+    with started(installed, service["Service"], private_queue.folder) as process:
+        private_queue.publish(submission)
+        assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == ExitCode.OK
+    assert submission.archive()["scores.txt"] == b"correct: 1\n"
+    assert list((private_queue.folder / "temp" / "runs").iterdir()) == []
+
+
+@contextmanager
+def started(installed: Path, service: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = service["ExecStart"].replace("/opt/", f"{installed}/opt/").replace("/etc/", f"{installed}/etc/")
+    kept = (name.removeprefix("CAP_").lower() for name in service["CapabilityBoundingSet"].split())
+    bounds = ",".join(["-all", *(f"+{name}" for name in kept)])
+    environment = {"PATH": os.environ["PATH"], "SUBMISSION_TEMP_DIR": str(folder / "temp"), "LOG_LEVEL": "WARNING"}
+    process = subprocess.Popen(
+        ["setpriv", f"--bounding-set={bounds}", "--no-new-privs", *shlex.split(command)],
+        env=environment,
+        umask=int(service["UMask"], 8),
+        cwd=folder,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
