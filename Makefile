@@ -56,7 +56,7 @@ pins: $(VENV)/.installed ## write constraints/*.txt anew from pyproject.toml
 	@echo "pins: newest versions that pyproject.toml allows, with hashes"
 	@$(COMPILE) --upgrade --output-file constraints/runtime.txt pyproject.toml
 	@$(COMPILE) --upgrade --extra dev --output-file constraints/dev.txt pyproject.toml
-	@$(COMPILE) --upgrade --no-annotate --output-file constraints/build.txt \
+	@$(COMPILE) --upgrade --no-annotate --python-version 3.11 --output-file constraints/build.txt \
 	  <(sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 clean: ## stop the services, remove the virtual environment and what the tools left (the cache of big downloads stays)

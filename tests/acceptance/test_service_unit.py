@@ -101,10 +101,9 @@ def test_a_stop_waits_for_longer_than_the_drain_takes(service: RawConfigParser) 
     assert minutes * 60 >= LONGEST_STOP
     compose = yaml.safe_load((UNIT.parent / "compose.yaml").read_text())
     assert int(compose["services"]["worker"]["stop_grace_period"].removesuffix("m")) * 60 >= LONGEST_STOP
-    assert all(
-        int(seconds) >= LONGEST_STOP
-        for seconds in re.findall(r"-time(?:out)? (\d+)", "".join(operating.commands().values()))
-    )
+    documented = re.findall(r"-time(?:out)? (\d+)", "".join(operating.commands().values()))
+    assert len(documented) == 2
+    assert min(map(int, documented)) >= LONGEST_STOP
 
 
 def test_the_settings_are_for_root_alone(installed: Path) -> None:
