@@ -26,9 +26,11 @@ from worker.demo import packages
 from worker.demo.parts import Parts
 from worker.exit_codes import ExitCode
 
-pytestmark = pytest.mark.acceptance
+# Images are built in here, and a busy engine takes its time to remove containers.
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
 ROOM = 64 << 20  # bytes that the worker and its packages may take on top of the base
+PATIENCE = 150.0  # seconds
 ON_HOST = "--network host --health-interval 1s"
 
 
@@ -144,7 +146,7 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
     worker.wait_for_event("connected to broker", count=2)
     private_queue.open_gate("1")
     messages = [private_queue.publish(plain)]
-    updates = private_queue.end_of(plain)
+    updates = private_queue.end_of(plain, PATIENCE)
     assert statuses(updates) == ["running", "finished"], updates[-1].traceback
     assert plain.archive()["scores.txt"] == b"correct: 1\n"
     assert updates[0].metadata["hostname"] == client.info()["Name"]
@@ -155,7 +157,9 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
     worker.crash()
     worker.wait_for_event("connected to broker", count=4)  # the engine has started it anew
     private_queue.open_gate("2")
-    assert [status for status in statuses(private_queue.end_of(survivor)) if status != "running"] == ["finished"]
+    assert [status for status in statuses(private_queue.end_of(survivor, PATIENCE)) if status != "running"] == [
+        "finished"
+    ]
 
     messages.append(private_queue.publish(last))
     events.wait(messages[-1], "start")
@@ -165,7 +169,7 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
         private_queue.open_gate("3")
         stopped.result()
     assert worker.exit_code() == ExitCode.OK
-    assert statuses(private_queue.end_of(last)) == ["running", "finished"]
+    assert statuses(private_queue.end_of(last, PATIENCE)) == ["running", "finished"]
     left = client.containers.list(all=True, filters={"label": RUN})
     assert not {one.labels[RUN] for one in left} & set(messages)
     assert list((temp_dir / "runs").iterdir()) == []
@@ -202,7 +206,7 @@ def test_by_docker_run_with_a_named_volume(
     try:
         operating.run("run", changes, private_queue.folder, environment)
         private_queue.publish(submission)
-        assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
+        assert statuses(private_queue.end_of(submission, PATIENCE)) == ["running", "finished"]
         assert submission.archive()["scores.txt"] == b"correct: 1\n"
         operating.run("stop", {"codalab-worker": worker.name}, private_queue.folder, environment)
         assert worker.exit_code() == ExitCode.OK

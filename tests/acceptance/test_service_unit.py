@@ -25,7 +25,7 @@ from worker.daemon import _CONFIRM_MARGIN, _INTERRUPT_MARGIN
 from worker.demo import packages
 from worker.exit_codes import ExitCode
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 UNIT = operating.ROOT / "config" / "codalab-worker.service"
 MOST_EXPOSED = 4.3

@@ -38,7 +38,7 @@ class ContainerWorker:
         """How often it has logged that, in all its lives."""
         return sum(line.startswith("{") and json.loads(line)["event"] == name for line in self.log().splitlines())
 
-    def wait_for_event(self, name: str, count: int = 1, timeout: float = 60.0) -> None:
+    def wait_for_event(self, name: str, count: int = 1, timeout: float = 90.0) -> None:
         """Looks at the log again and again, for what follows it is told of the end of a process, and of no new one."""
         deadline = time.monotonic() + timeout
         while self.events(name) < count:

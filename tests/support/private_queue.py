@@ -17,7 +17,7 @@ from protocol.codalab import RUN_TASK
 from tests.support.competition import ANSWER, Submission
 from tests.support.rabbit import Owner
 from tests.support.run_queue import RunQueue
-from tests.support.site import Site, Update
+from tests.support.site import UPDATE_WAIT, Site, Update
 from tests.support.worker_process import WorkerProcess, worker
 
 QUEUE = "compute-worker"
@@ -59,9 +59,9 @@ class PrivateQueue:
         body = {"task": RUN_TASK, "id": str(uuid4()), "args": [submission.task_id, submission.task_args], "kwargs": {}}
         RunQueue(self.owner, QUEUE).publish(json.dumps(body).encode())
 
-    def end_of(self, submission: Submission) -> list[Update]:
+    def end_of(self, submission: Submission, timeout: float = UPDATE_WAIT) -> list[Update]:
         """All its updates, with whatever comes shortly after the terminal one."""
-        self.site.updates_until_end(submission.task_id)
+        self.site.updates_until_end(submission.task_id, timeout)
         return self.so_far(submission)
 
     def so_far(self, submission: Submission) -> list[Update]:

@@ -55,6 +55,7 @@ def build(client: docker.DockerClient, host: str, block: str, tag: str, folder: 
         {"docker build": f"docker build {_OFFLINE} --build-arg BASE_IMAGE={BASE}", documented: tag},
         context,
         {**os.environ, "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0"},
+        timeout=300,
     )
     for replaced in before - {str(client.images.get(tag).id)}:
         client.images.remove(replaced, force=True)
