@@ -65,7 +65,10 @@ def write_input() -> bool:
 
 
 def unshare() -> bool:
-    return check(LIBC.unshare(NEW_NAMESPACES))
+    child = os.fork()  # whoever gets there is nobody outside of them
+    if child == 0:
+        os._exit(LIBC.unshare(NEW_NAMESPACES) & 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def mknod_disk() -> bool:
@@ -102,7 +105,7 @@ def setuid_program() -> bool:
             os.setgroups([])
             os.setgid(1000)
             os.setuid(1000)
-        os.execv("/opt/root-python", ["root-python", "-c", "import os, sys; sys.exit(3 if os.geteuid() == 0 else 0)"])
+        os.execv("/root-python", ["root-python", "-c", "import os, sys; sys.exit(3 if os.geteuid() == 0 else 0)"])
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 
 
@@ -137,12 +140,6 @@ def proc_sys() -> bool:
 def core_pattern() -> bool:
     """A program that the host runs when something crashes."""
     return same_again("/proc/sys/kernel/core_pattern")
-
-
-def sysrq() -> bool:
-    """Only opened: a letter would reboot the host."""
-    os.close(os.open("/proc/sysrq-trigger", os.O_WRONLY))
-    return True
 
 
 def sys_write() -> bool:
@@ -249,7 +246,8 @@ def read(path: Path) -> bytes:
 def attempt(tried: Callable[[], bool]) -> str:
     try:
         return "breached" if tried() else "held"
-    except OSError:
+    except OSError as wall:
+        print(tried.__name__, wall, file=sys.stderr)
         return "held"
 
 
