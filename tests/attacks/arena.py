@@ -17,6 +17,7 @@ from tests.support.competition import REF, Competition, Submission
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
+from worker.archives.tree import remove_tree
 from worker.demo.competition import zipped
 
 MIB = 1 << 20
@@ -201,6 +202,7 @@ def arena_of(
         "WORKER_LIVE_LOGS": "1s",
     }
     with ExitStack() as stack:
+        stack.callback(remove_tree, folder / "temp" / "runs")  # after a failure: pytest's own removal is no match for them
         here = stack.enter_context(station(site, owner, settings, folder, **changes))
         witness = stack.enter_context(Witness(client, here.worker))
         yield Arena(here, witness, competition, canaries, host)

@@ -19,14 +19,10 @@ pytestmark = pytest.mark.acceptance
 
 GOOD = {"answer.txt": b"42"}
 REFUSED = "Your submission cannot be unpacked: it {}. Make a new zip archive of it, and submit again.".format
-NO_COMMAND = (
-    "Your submission cannot be run: its metadata file is not a YAML mapping; its metadata must hold a line `command: …`."
-)
 LIMIT = f"unpacks to more than {size(ARCHIVE_LIMIT)}"
 DAMAGED = "is damaged or cut short"
 INNER = "holds an archive that {} (inner.zip)".format
 INNER_OF = "holds an archive that {} (inner.zip: {})".format
-FINISHED = ""
 
 # What a participant uploads as results of their own, and what is wrong with it.
 RESULTS: dict[str, tuple[bytes, str]] = {
@@ -57,10 +53,11 @@ RESULTS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "is empty"),
 }  # fmt: skip
 ALIASES = "a: &a [x, x]\n" + "".join(f"{n}: &n{n} [*{'n' + str(n - 1) if n else 'a'}, *a]\n" for n in range(30))
-# The metadata file of code that a participant submits: YAML that the worker itself reads.
+# The metadata file of code that a participant submits: YAML that the worker itself reads. What names no command is
+# no code but results; what a tag would have called is a command like any other, in a container.
 METADATA: dict[str, str] = {
-    "a tag that calls a function": "command: !!python/object/apply:os.system ['touch /tmp/slipped']\n",
-    "a tag that makes an object": "!!python/object/new:subprocess.Popen [[touch, /tmp/slipped]]\n",
+    "a tag that calls a function": "command: !!python/object/apply:os.system ['touch HOST/called']\n",
+    "a tag that makes an object": "!!python/object/new:subprocess.Popen [[touch, HOST/called]]\n",
     "a billion aliases": ALIASES + "command: sh\n",
     "a merge that multiplies": "a: &a {x: 1}\nb: {<<: [*a, *a]}\ncommand: sh\n",
     "a depth of ten thousand": "[" * 10_000,
@@ -118,7 +115,8 @@ def code(competition: Competition, metadata: str, **more: bytes) -> Submission:
 
 @pytest.fixture(scope="module")
 def documents(arena: Arena) -> Mapping[str, Submission]:
-    return {name: arena.publish(code(arena.competition, text)) for name, text in METADATA.items()}
+    host = str(arena.host)
+    return {name: arena.publish(code(arena.competition, text.replace("HOST", host))) for name, text in METADATA.items()}
 
 
 @pytest.mark.parametrize("name", RESULTS)
@@ -128,8 +126,9 @@ def test_an_archive_is_refused_with_the_reason(arena: Arena, results: Mapping[st
 
 
 @pytest.mark.parametrize("name", METADATA)
-def test_a_document_is_refused_or_simply_text(arena: Arena, documents: Mapping[str, Submission], name: str) -> None:
-    arena.here.told(documents[name])
+def test_a_document_makes_the_worker_do_nothing(arena: Arena, documents: Mapping[str, Submission], name: str) -> None:
+    arena.here.finished(documents[name])
+    assert not (arena.host / "called").exists()
 
 
 def test_no_url_in_a_participants_archive_is_followed(arena: Arena, canary: Canary) -> None:

@@ -148,8 +148,8 @@ def sys_write() -> bool:
 
 
 def host_name() -> bool:
-    check(LIBC.sethostname(b"evil", 4))
-    return True
+    name = os.uname().nodename.encode()
+    return check(LIBC.sethostname(name, len(name)))
 
 
 def true_host_name() -> bool:
