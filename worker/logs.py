@@ -30,7 +30,8 @@ _SIGNATURE = re.compile(
 )
 # A scheme and then the credentials; of Digest and AWS4 all that follows on the line.
 _AUTHORIZATION = re.compile(
-    rf"((?:proxy-)?authorization){_IS}(?:(?:AWS4-HMAC-SHA256|Digest)[^\r\n]*|(?:[a-z]+\s+)?{_TO_ITS_END})", re.IGNORECASE
+    rf"((?:proxy-)?authorization){_IS}(?:(?:AWS4-HMAC-SHA256|Digest)[^\r\n]*|(?:[a-z]+\s+)?{_TO_ITS_END})",
+    re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(Bearer|Basic|SharedAccessSignature|SharedKey)\s+[A-Za-z0-9+/=_.~:%&-]{8,}")
 _SECRET_KEYS = re.compile(

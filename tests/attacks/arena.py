@@ -1,4 +1,4 @@
-"""A worker under attack: a station whose host, reference data and environment hold canaries, and witnesses around it."""
+"""A worker under attack: its host, reference data and environment hold canaries, and witnesses stand around it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Attack:
     """One submission that means harm: a shell script in its container, and how its run must end.
 
     `blamed` is the sentence that the site is told; without one the run ends well. `left_out` are the lines
-    of the log on what was not taken over, `kept` the names that were. `HOST` in a script is a folder of the worker's host.
+    of the log on what was not taken over, `kept` the names that were. `HOST` in a script is a folder of the host.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Arena:
         }
 
     def files(self) -> dict[str, bytes]:
-        """What is left below the worker's temp dir. Raw bodies of refused messages are kept for the operator as they came."""
+        """What is left below the temp dir; raw bodies of refused messages are kept for the operator as they came."""
         folder = self.here.worker.temp_dir
         paths = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "rejected"]
         return {str(path): path.read_bytes() for path in paths}
@@ -157,7 +157,11 @@ class Arena:
         assert self.witness.most_disk < _MOST_DISK
 
     def _nothing_is_left(self) -> None:
-        assert sorted(path.name for path in (self.host / "input").iterdir()) == ["numbers.txt", "probe.json", "probe.py"]
+        assert sorted(path.name for path in (self.host / "input").iterdir()) == [
+            "numbers.txt",
+            "probe.json",
+            "probe.py",
+        ]
         assert mounts_below(self.here.worker.temp_dir) == []
         wait_for_no_process(self.canaries.environment.encode())
         wait_for_no_process(MARK.encode())
@@ -167,6 +171,7 @@ class Arena:
         for submission in self.submissions:
             texts |= self.uploads(submission)
         assert leaks(texts, self.canaries.forbidden(self.submissions)) == set()
+
 
 def left_out(note: str) -> tuple[str, str]:
     """Name and reason in a note; the middle of a name of hundreds of characters counts for nothing."""
@@ -190,7 +195,7 @@ def arena_of(
     (host / "input" / "numbers.txt").write_text("1 2 3")
     (host / "input" / "probe.py").write_bytes((INSIDE / "probe.py").read_bytes())
     (host / "input" / "probe.json").write_text("{}")
-    changes = {
+    changes: dict[str, Any] = {
         "LOG_LEVEL": "DEBUG",
         "AWS_SECRET_ACCESS_KEY": canaries.environment,
         "WORKER_PARTICIPANT_INPUT_DIR": str(host / "input"),
@@ -202,7 +207,9 @@ def arena_of(
         "WORKER_LIVE_LOGS": "1s",
     }
     with ExitStack() as stack:
-        stack.callback(remove_tree, folder / "temp" / "runs")  # after a failure: pytest's own removal is no match for them
+        stack.callback(
+            remove_tree, folder / "temp" / "runs"
+        )  # after a failure: pytest's own removal is no match for them
         here = stack.enter_context(station(site, owner, settings, folder, **changes))
         witness = stack.enter_context(Witness(client, here.worker))
         yield Arena(here, witness, competition, canaries, host)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from uuid import uuid4
 
 from tests.support.competition import Submission
+from tests.support.hostile_archives import opened
 
 Texts = Mapping[str, bytes]
 
@@ -60,14 +59,6 @@ def leaks(texts: Texts, forbidden: Iterable[bytes]) -> set[tuple[str, bytes]]:
         for secret in secrets
         if secret in text
     }
-
-
-def opened(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    yield name, data
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for entry in archive.infolist():
-                yield f"{name}/{entry.filename}", entry.filename.encode(errors="replace") + archive.read(entry)
 
 
 def _base64(text: str) -> str:

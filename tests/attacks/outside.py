@@ -96,7 +96,7 @@ def outside_of(client: docker.DockerClient, docker_host: str, runs: Path, doors:
         stack.callback(neighbour.remove, force=True)
         neighbour.reload()
         network = neighbour.attrs["NetworkSettings"]["Networks"]["bridge"]
-        disk = os.stat("/").st_dev
+        disk = Path("/").stat().st_dev
         yield Outside(
             os.uname().nodename,
             ("/var/run/docker.sock", "/run/docker.sock", docker_host.removeprefix("unix://")),
@@ -126,7 +126,12 @@ def _run(
     client: docker.DockerClient, image: str, host: Path, outside: Outside, command: Sequence[str], network: str
 ) -> str:
     socket_path = outside.engine_sockets[-1]
-    binds = [f"{host / 'input'}:/mnt/in", f"{host}:{host}", f"{outside.runs}:{outside.runs}", f"{socket_path}:{socket_path}"]
+    binds = [
+        f"{host / 'input'}:/mnt/in",
+        f"{host}:{host}",
+        f"{outside.runs}:{outside.runs}",
+        f"{socket_path}:{socket_path}",
+    ]
     walls = client.api.create_host_config(
         binds=binds, cap_add=list(CAPABILITIES), security_opt=UNCONFINED, network_mode=network, pid_mode="host"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import docker
 import pytest
@@ -17,6 +17,8 @@ from worker.demo.competition import zipped
 
 pytestmark = pytest.mark.acceptance
 
+OUT = "holds a path that leads out of it"
+BAD_NAME = "holds a path with a backslash or control character"
 GOOD = {"answer.txt": b"42"}
 REFUSED = "Your submission cannot be unpacked: it {}. Make a new zip archive of it, and submit again.".format
 LIMIT = f"unpacks to more than {size(ARCHIVE_LIMIT)}"
@@ -26,10 +28,10 @@ INNER_OF = "holds an archive that {} (inner.zip: {})".format
 
 # What a participant uploads as results of their own, and what is wrong with it.
 RESULTS: dict[str, tuple[bytes, str]] = {
-    "a path that leads out": (hostile.slipping(GOOD), "holds a path that leads out of it (../../../../slipped)"),
+    "a path that leads out": (hostile.slipping(GOOD), f"{OUT} (../../../../slipped)"),
     "an absolute path": (hostile.absolute(GOOD), "holds an absolute path (/slipped)"),
-    "a path with backslashes": (zipped({"..\\..\\x": b""}), r"holds a path with a backslash or control character (..\..\x)"),
-    "a line break in a name": (zipped({"a\nb": b""}), r"holds a path with a backslash or control character (a\nb)"),
+    "a path with backslashes": (zipped({"..\\..\\x": b""}), rf"{BAD_NAME} (..\..\x)"),
+    "a line break in a name": (zipped({"a\nb": b""}), rf"{BAD_NAME} (a\nb)"),
     "a name of 300 letters": (zipped({"n" * 300: b""}), f"holds a name that is too long ({'n' * 100}…{'n' * 100})"),
     "a symbolic link": (hostile.linked(GOOD), "holds a symbolic link (link)"),
     "a link, and a file behind it": (hostile.behind_a_link(GOOD), "holds a symbolic link (link)"),
@@ -41,17 +43,23 @@ RESULTS: dict[str, tuple[bytes, str]] = {
     "a bomb of LZMA": (hostile.huge(GOOD, method=14), LIMIT),
     "a bomb in a bomb": (zipped({"inner.zip": hostile.huge({})}), INNER(LIMIT)),
     "one stretch that many entries share": (hostile.overlapping(), "holds entries that overlap"),
-    "a slip in an archive within": (zipped({"inner.zip": hostile.slipping({})}), INNER_OF("holds a path that leads out of it", "../../../../slipped")),
+    "a slip in an archive within": (zipped({"inner.zip": hostile.slipping({})}), INNER_OF(OUT, "../../../../slipped")),
     "a name twice": (hostile.twice("answer.txt"), "holds a name twice (answer.txt)"),
-    "a name that is file and folder": (zipped({"a": b"", "a/b": b""}), "holds a name both as a file and as a folder (a)"),
+    "a name that is file and folder": (
+        zipped({"a": b"", "a/b": b""}),
+        "holds a name both as a file and as a folder (a)",
+    ),
     "encryption": (hostile.encrypted(GOOD), "is encrypted"),
-    "an unknown method": (hostile.of_method(GOOD, 99), "uses compression method 99, which is not supported; deflate, the usual one, is"),
+    "an unknown method": (
+        hostile.of_method(GOOD, 99),
+        "uses compression method 99, which is not supported; deflate, the usual one, is",
+    ),
     "a part of several": (hostile.one_of_several(GOOD), "is one part of several"),
     "its end cut off": (hostile.cut(GOOD), DAMAGED),
     "no zip at all": (b"\x89PNG\r\n\x1a\n", "is no zip archive"),
     "a document of links": (b"evil: http://169.254.169.254/latest/meta-data\n", "is no zip archive"),
     "nothing": (b"", "is empty"),
-}  # fmt: skip
+}
 ALIASES = "a: &a [x, x]\n" + "".join(f"{n}: &n{n} [*{'n' + str(n - 1) if n else 'a'}, *a]\n" for n in range(30))
 # The metadata file of code that a participant submits: YAML that the worker itself reads. What names no command is
 # no code but results; what a tag would have called is a command like any other, in a container.

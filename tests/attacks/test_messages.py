@@ -48,10 +48,10 @@ TEXTS: dict[str, str] = {
     "a lone surrogate": "a\ud800b",
 }
 URLS = ("bundle_url", "stdout_url", "stderr_url", "output_url", "private_output_url", "detailed_results_url")
-URLS += ("ingestion_program_output_url", "ingestion_program_stderr_url")
+INGESTION = ("ingestion_program_output_url", "ingestion_program_stderr_url")
 IMAGES = ("docker_image", "ingestion_program_docker_image")
 NUMBERS = ("execution_time_limit", "max_execution_time_limit", "previous_execution_time")
-FIELDS = (*URLS, *IMAGES, *NUMBERS, "submission_id", "predict", "submit_docker_command")
+FIELDS = (*URLS, *INGESTION, *IMAGES, *NUMBERS, "submission_id", "predict", "submit_docker_command")
 LIMITS: dict[str, object] = {
     "negative": -1,
     "most negative": -(10**300),
@@ -132,7 +132,9 @@ def test_what_does_no_harm_is_run(arena: Arena, tolerated: Mapping[str, Submissi
 @pytest.mark.parametrize("field", NUMBERS)
 def test_a_limit_beyond_all_sense_is_refused(arena: Arena, field: str, name: str) -> None:
     task_id = next(_numbers)
-    body = json.dumps({"task": "compute_worker_run", "id": f"m{task_id}", "args": [task_id, good(**{field: TOO_MUCH[name]})]})
+    body = json.dumps(
+        {"task": "compute_worker_run", "id": f"m{task_id}", "args": [task_id, good(**{field: TOO_MUCH[name]})]}
+    )
     arena.here.queue.publish(body.replace('"args"', '"kwargs": {}, "args"').encode())
     assert refused(arena, task_id).startswith(f"The run message's field {field} must be ")
 

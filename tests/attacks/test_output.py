@@ -74,7 +74,9 @@ NAMES = [
     leaves("names like options", "touch -- -rf --help", "-rf", "--help"),
     leaves("the longest name", f"touch {LONGEST}", LONGEST),
     leaves("names that differ in case", "touch A a", "A", "a"),
-    leaves("names that look like a way out", "touch ... '.. ' ..evil %2e%2e; mkdir .git", "...", ".. ", "..evil", "%2e%2e"),
+    leaves(
+        "names that look like a way out", "touch ... '.. ' ..evil %2e%2e; mkdir .git", "...", ".. ", "..evil", "%2e%2e"
+    ),
     leaves("a name written backwards", "touch \"$(printf 'a\\342\\200\\256txt.exe')\"", "a\u202etxt.exe"),
     leaves("a name with a command in it", "touch '$(reboot)' '`reboot`' ';reboot'", "$(reboot)", "`reboot`", ";reboot"),
 ]
@@ -82,7 +84,11 @@ DEEP = "import os; os.chdir('/mnt/out'); [(os.mkdir('d'), os.chdir('d')) for _ i
 MANY = "[open(f'/mnt/out/{n:05}', 'w').close() for n in range(20000)]"
 SHAPES = [
     leaves("3,000 levels", PYTHON(DEEP)),
-    leaves("folders that nobody may look into", "mkdir locked; echo x > locked/file; chmod 0 locked/file locked .", "locked/file"),
+    leaves(
+        "folders that nobody may look into",
+        "mkdir locked; echo x > locked/file; chmod 0 locked/file locked .",
+        "locked/file",
+    ),
     leaves("a file of 8 GiB that takes no room", "truncate -s 8G sparse", "sparse"),
 ]
 SCORED = [*LINKS, *SPECIAL, *NAMES, *SHAPES]
@@ -93,7 +99,8 @@ PUBLISHED = {
     Attack(
         "names that are no paths elsewhere",
         rf"cd /mnt/out; touch '..\..\evil' 'C:\evil' good; {NESTED}; touch end",
-        left_out=dict.fromkeys([r"..\..\evil", r"C:\evil"], "a name with a backslash") | {"…": "a path that is too long"},
+        left_out=dict.fromkeys([r"..\..\evil", r"C:\evil"], "a name with a backslash")
+        | {"…": "a path that is too long"},
     ): 2,
 }
 """Each with the number of files and empty folders that are good enough to be published."""

@@ -1,4 +1,4 @@
-"""Programs that flood, hog, multiply, hide or will not end. Each container has small limits, and eight run at a time."""
+"""Programs that flood, hog, multiply, hide or will not end: eight at a time, each in a small container."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ HOGS = [
     Attack("memory at once", PYTHON("bytearray(1 << 30)"), blamed=MEMORY),
     Attack("memory by the megabyte, swap included", PYTHON(HOG), blamed=MEMORY),
     Attack("memory of a child", PYTHON("bytearray(1 << 30)").removeprefix("exec ") + "; exit 0"),
-    Attack("/dev/shm", f"dd if=/dev/zero of=/dev/shm/x bs=1M count=64; stat -c %s /dev/shm/x", prints=f"{SHM_SIZE}\n"),
+    Attack("/dev/shm", "dd if=/dev/zero of=/dev/shm/x bs=1M count=64; stat -c %s /dev/shm/x", prints=f"{SHM_SIZE}\n"),
     Attack("/tmp", f"dd if=/dev/zero of=/tmp/{MARK} bs=1M count=64; stat -c %s /tmp/{MARK}", prints=f"{64 * MIB}\n"),
     Attack("open files", PYTHON("held = [open('/dev/null') for _ in range(10 ** 7)]"), blamed=EXIT(1)),
 ]

@@ -10,10 +10,13 @@ import docker
 import pytest
 
 from tests.support.competition import Competition
+from tests.support.discretion import check_text
+from tests.support.hostile_archives import opened
 from tests.support.rabbit import Management, Owner
 from tests.support.site import Site
 from worker.demo import engine, images
 from worker.demo.blobs import BlobStore
+from worker.demo.competition import SLOTS
 from worker.demo.parts import Parts
 
 
@@ -51,6 +54,10 @@ def competition(parts: Parts, client: docker.DockerClient) -> Iterator[Competiti
     store, container = BlobStore(parts.blob_endpoint), f"acceptance-{uuid4().hex[:8]}"
     store.make_container(container)
     yield Competition(store, container, images.push_base(client, parts.registry))
+    for blob in store.list(container):
+        if blob.rpartition("/")[2] in SLOTS.values():  # what workers stored, in whichever test
+            for where, data in opened(blob, store.get(blob)):
+                check_text(where, data)
     store.delete_container(container)
 
 

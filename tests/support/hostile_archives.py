@@ -7,7 +7,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from worker.demo.competition import zipped
 
@@ -95,6 +95,15 @@ def one_of_several(content: Mapping[str, bytes]) -> bytes:
     data = bytearray(zipped(content))
     struct.pack_into("<H", data, data.rindex(_END) + 4, 3)
     return bytes(data)
+
+
+def opened(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The data themselves and, where they are a zip archive, each entry with its name before it."""
+    yield name, data
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for entry in archive.infolist():
+                yield f"{name}/{entry.filename}", entry.filename.encode(errors="replace") + archive.read(entry)
 
 
 def _flagged(content: Mapping[str, bytes], local: int, central: int, value: int) -> bytes:

@@ -73,7 +73,7 @@ def unshare() -> bool:
 
 def mknod_disk() -> bool:
     os.mknod("/tmp/disk", stat.S_IFBLK | 0o600, os.makedev(*HOST["disk"]))
-    os.unlink("/tmp/disk")
+    Path("/tmp/disk").unlink()
     return True
 
 
@@ -105,7 +105,9 @@ def setuid_program() -> bool:
             os.setgroups([])
             os.setgid(1000)
             os.setuid(1000)
-        os.execv("/root-python", ["root-python", "-c", "import os, sys; sys.exit(3 if os.geteuid() == 0 else 0)"])
+        os.execv(  # noqa: S606 - no shell is wanted
+            "/root-python", ["root-python", "-c", "import os, sys; sys.exit(3 if os.geteuid() == 0 else 0)"]
+        )
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 
 
@@ -216,7 +218,7 @@ def trace_processes() -> bool:
 
 
 def other_runs() -> bool:
-    return bool(os.listdir(HOST["runs"]))
+    return any(Path(HOST["runs"]).iterdir())
 
 
 def canaries() -> bool:
@@ -228,7 +230,7 @@ def canaries() -> bool:
 
 def within_reach() -> Iterator[Path]:
     for folder, folders, names in os.walk("/"):
-        folders[:] = [name for name in folders if os.path.join(folder, name) not in SKIPPED]
+        folders[:] = [name for name in folders if str(Path(folder, name)) not in SKIPPED]
         yield from (Path(folder, name) for name in names if Path(folder, name).is_file())
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
