@@ -11,14 +11,14 @@ from typing import Any
 
 import docker
 
-from tests.attacks.canaries import Canaries, leaks
+from tests.attacks.canaries import Canaries, leaks, secrets_of
 from tests.attacks.witness import Witness, mounts_below, wait_for_no_process
 from tests.support.competition import REF, Competition, Submission
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
 from worker.archives.tree import remove_tree
-from worker.demo.competition import zipped
+from worker.demo.competition import SLOTS, zipped
 
 MIB = 1 << 20
 LOG_LIMIT = MIB
@@ -87,12 +87,17 @@ class Arena:
         self.canaries = canaries
         self.host = host
         """A folder of the worker's host with a secret file, and the operator's input folder."""
-        self.submissions: list[Submission] = []
+        self._secrets: dict[Submission, frozenset[str]] = {}
+        self._uploads: dict[Submission, dict[str, bytes]] = {}
 
     def publish(self, submission: Submission) -> Submission:
+        self.watch(submission)
         self.here.publish(submission)
-        self.submissions.append(submission)
         return submission
+
+    def watch(self, submission: Submission) -> None:
+        """Has what becomes of it looked at in the end; for what is published otherwise."""
+        self._secrets[submission] = secrets_of(submission)
 
     def scored(self, attack: Attack) -> Submission:
         """Its output goes to the trusting scoring program, beside the reference data."""
@@ -120,7 +125,7 @@ class Arena:
         else:
             self.here.finished(submission)
         assert self.here.worker.process.poll() is None
-        assert leaks(self.uploads(submission), self.canaries.forbidden([submission])) == set()
+        assert leaks(self.uploads(submission), self.canaries.forbidden(self._secrets[submission])) == set()
         assert dict(map(left_out, self.notes(submission))) == attack.left_out
         if attack.prints is not None:
             assert submission.text("stdout.txt") == attack.prints
@@ -130,15 +135,18 @@ class Arena:
         return [line for line in lines if line.startswith("[codalab-worker] left out of")]
 
     def uploads(self, submission: Submission) -> dict[str, bytes]:
-        """Everything that the worker stored of a run."""
-        made = ("stdout.txt", "stderr.txt", "output.zip", "private_output.zip", "detailed_results.html")
-        return {f"{submission.task_id}/{name}": submission.read(name) for name in made if submission.has(name)}
+        """Everything that the worker stored of a run that has ended."""
+        if submission not in self._uploads:
+            self._uploads[submission] = {
+                f"{submission.task_id}/{name}": submission.read(name) for name in SLOTS.values() if submission.has(name)
+            }
+        return self._uploads[submission]
 
     def told(self) -> dict[str, bytes]:
         """All that the site was told; the secret that goes with each update is for the site alone."""
         return {
             f"{one.task_id}: {update.status}": (update.traceback + json.dumps(update.metadata)).encode()
-            for one in self.submissions
+            for one in self._secrets
             for update in self.here.site.of(one.task_id)
         }
 
@@ -168,9 +176,10 @@ class Arena:
 
     def _nothing_has_leaked(self) -> None:
         texts = {"log": self.here.worker.log.read_bytes(), **self.witness.texts, **self.told(), **self.files()}
-        for submission in self.submissions:
+        for submission in self._secrets:
             texts |= self.uploads(submission)
-        assert leaks(texts, self.canaries.forbidden(self.submissions)) == set()
+        everybodys = frozenset[str]().union(*self._secrets.values())
+        assert leaks(texts, self.canaries.forbidden(everybodys)) == set()
 
 
 def left_out(note: str) -> tuple[str, str]:

@@ -29,14 +29,16 @@ class Canaries:
         names = ("host-file", "reference", "environment")
         return cls(password, *(f"canary-of-{name}-{uuid4().hex}" for name in names))
 
-    def forbidden(self, submissions: Iterable[Submission]) -> frozenset[bytes]:
-        """These and the secrets of those submissions, in every form that they travel in."""
-        plain = {self.broker_password, self.host_file, self.reference, self.environment}
-        for submission in submissions:
-            plain |= {submission.task_args["secret"], *signatures(submission)}
+    def forbidden(self, secrets: Iterable[str]) -> frozenset[bytes]:
+        """These and those secrets, in every form that they travel in."""
+        plain = {self.broker_password, self.host_file, self.reference, self.environment, *secrets}
         assert all(len(secret) > 12 for secret in plain)
         written = plain | {quote(secret, safe="") for secret in plain} | {_base64(secret) for secret in plain}
         return frozenset(secret.encode() for secret in written)
+
+
+def secrets_of(submission: Submission) -> frozenset[str]:
+    return frozenset({submission.task_args["secret"], *signatures(submission)})
 
 
 def signatures(submission: Submission) -> Iterator[str]:

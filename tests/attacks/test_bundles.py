@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import docker
 import pytest
@@ -64,14 +65,15 @@ ALIASES = "a: &a [x, x]\n" + "".join(f"{n}: &n{n} [*{'n' + str(n - 1) if n else 
 # The metadata file of code that a participant submits: YAML that the worker itself reads. What names no command is
 # no code but results; what a tag would have called is a command like any other, in a container.
 METADATA: dict[str, str] = {
-    "a tag that calls a function": "command: !!python/object/apply:os.system ['touch HOST/called']\n",
-    "a tag that makes an object": "!!python/object/new:subprocess.Popen [[touch, HOST/called]]\n",
+    "a tag that calls a function": "command: !!python/object/apply:os.system ['touch /tmp/called-by-yaml']\n",
+    "a tag that makes an object": "!!python/object/new:subprocess.Popen [[touch, /tmp/called-by-yaml]]\n",
     "a billion aliases": ALIASES + "command: sh\n",
     "a merge that multiplies": "a: &a {x: 1}\nb: {<<: [*a, *a]}\ncommand: sh\n",
     "a depth of ten thousand": "[" * 10_000,
     "two megabytes": "command: sh\n" + "# filling\n" * 200_000,
     "a number of a million digits": f"{'9' * 1_000_000}\n",
 }
+CALLED = Path("/tmp/called-by-yaml")
 URLS = ("command: sh -c 'echo 42'\nprogram: {0}/program\ninput: {0}/input\nevil: file:///etc/passwd\n"
         "metadata: http://169.254.169.254/latest\nhidden_ref: {0}/hidden\n")  # fmt: skip
 
@@ -123,8 +125,7 @@ def code(competition: Competition, metadata: str, **more: bytes) -> Submission:
 
 @pytest.fixture(scope="module")
 def documents(arena: Arena) -> Mapping[str, Submission]:
-    host = str(arena.host)
-    return {name: arena.publish(code(arena.competition, text.replace("HOST", host))) for name, text in METADATA.items()}
+    return {name: arena.publish(code(arena.competition, text)) for name, text in METADATA.items()}
 
 
 @pytest.mark.parametrize("name", RESULTS)
@@ -136,7 +137,7 @@ def test_an_archive_is_refused_with_the_reason(arena: Arena, results: Mapping[st
 @pytest.mark.parametrize("name", METADATA)
 def test_a_document_makes_the_worker_do_nothing(arena: Arena, documents: Mapping[str, Submission], name: str) -> None:
     arena.here.finished(documents[name])
-    assert not (arena.host / "called").exists()
+    assert not CALLED.exists()
 
 
 def test_no_url_in_a_participants_archive_is_followed(arena: Arena, canary: Canary) -> None:

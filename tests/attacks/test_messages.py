@@ -118,7 +118,7 @@ def tolerated(arena: Arena) -> Mapping[str, Submission]:
         submission.task_args.update(more)
         body = run_message([submission.task_id, submission.task_args])
         arena.here.queue.publish(body)
-        arena.submissions.append(submission)
+        arena.watch(submission)
         runs[name] = submission
     return runs
 

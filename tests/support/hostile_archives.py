@@ -8,6 +8,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 from worker.demo.competition import zipped
 
@@ -98,12 +99,12 @@ def one_of_several(content: Mapping[str, bytes]) -> bytes:
 
 
 def opened(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The data themselves and, where they are a zip archive, each entry with its name before it."""
+    """The data themselves and, where they are a zip archive, all that is in it with the names."""
     yield name, data
     if zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for entry in archive.infolist():
-                yield f"{name}/{entry.filename}", entry.filename.encode(errors="replace") + archive.read(entry)
+            entries = ((entry.encode(errors="replace"), archive.read(entry)) for entry in archive.namelist())
+            yield f"{name}, unpacked", b"\n".join(chain.from_iterable(entries))
 
 
 def _flagged(content: Mapping[str, bytes], local: int, central: int, value: int) -> bytes:

@@ -36,8 +36,7 @@ def check(result: int) -> bool:
 def connects(family: int, address: tuple[str, int] | str) -> bool:
     with socket.socket(family, socket.SOCK_STREAM) as tried:
         tried.settimeout(2)
-        tried.connect(address)
-    return True
+        return tried.connect_ex(address) == 0
 
 
 def same_again(path: str) -> bool:
@@ -53,7 +52,6 @@ def mount() -> bool:
 
 
 def remount_input() -> bool:
-    """Read-only no longer."""
     return check(LIBC.mount(None, b"/mnt/in", None, REMOUNT | 4096, None))
 
 
@@ -112,7 +110,6 @@ def setuid_program() -> bool:
 
 
 def keyring() -> bool:
-    """Keys are the kernel's, not the container's."""
     return check(LIBC.syscall(KEYCTL, 0, -3, 1))
 
 
@@ -167,7 +164,6 @@ def abstract_socket() -> bool:
 
 
 def bridge() -> bool:
-    """The host, as containers with a network see it."""
     return connects(socket.AF_INET, (HOST["bridge"], HOST["port"]))
 
 
@@ -180,7 +176,6 @@ def other_container() -> bool:
 
 
 def cloud_metadata() -> bool:
-    """Where a cloud's machines read their own credentials."""
     return is_sent_to("169.254.169.254", 80)
 
 
@@ -196,8 +191,7 @@ def is_sent_to(address: str, port: int) -> bool:
 
 
 def raw_packets() -> bool:
-    socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
-    return True
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW).detach() > 0
 
 
 def see_processes() -> bool:
