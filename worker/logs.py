@@ -13,28 +13,50 @@ from collections.abc import Mapping, MutableMapping
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
-_USER_INFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@\"']*@", re.IGNORECASE)
+# Text may be JSON, a repr, a shell's line or percent-encoded: `=`, `:` and quotation marks come in all these forms.
+_IS = r"(?:[\"']?\s*(?:=|:|=>|%3D|%253D|%3A)\s*(?:%22|[\"'])?)"
+_TO_ITS_END = r"[^&\s\"'<>,;)}\]]+"
+# Each match is taken whole or bounded, so that no line of a stranger's costs more than its length.
+_URL = re.compile(r"https?(?:://|%3A%2F%2F)[^\s\"'<>]*", re.IGNORECASE)
+_QUERY = re.compile(r"(?:\?|%3F).*", re.IGNORECASE | re.DOTALL)
+_USER_INFO = re.compile(
+    r"(?<![a-z0-9+.-])([a-z][a-z0-9+.-]{0,20}(?:://|%3A%2F%2F))[^\s/\"'<>]{0,1000}(@|%40)", re.IGNORECASE
+)
 _SIGNATURE = re.compile(
-    r"((?:\bsig|\bsignature|X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token))(?:=|%3D|\"?:\s*\"?))[^&\s\"',}]+",
+    rf"((?:(?<![a-z])|(?<=%3F)|(?<=%26))sig|signature|X-(?:Amz|Goog)-(?:Credential|Security-Token)|AWSAccessKeyId"
+    rf"|SharedAccessKey|AccountKey|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|X-Registry-Auth|identitytoken|registrytoken"
+    rf"|secret|password|passwd){_IS}{_TO_ITS_END}",
     re.IGNORECASE,
 )
-_SECRET_KEYS = frozenset({"secret", "password", "auth", "authorization", "token", "credentials"})
+# A scheme and then the credentials; of Digest and AWS4 all that follows on the line.
+_AUTHORIZATION = re.compile(
+    rf"((?:proxy-)?authorization){_IS}(?:(?:AWS4-HMAC-SHA256|Digest)[^\r\n]*|(?:[a-z]+\s+)?{_TO_ITS_END})",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(Bearer|Basic|SharedAccessSignature|SharedKey)\s+[A-Za-z0-9+/=_.~:%&-]{8,}")
+_SECRET_KEYS = re.compile(
+    r"secret|passw(or)?d|(proxy-)?authorization|auth|x-registry-auth|credentials?|(.*[-_])?(token|signature|password|secret|key)",
+    re.IGNORECASE,
+)
 _QUIET = {"pika": logging.CRITICAL, "urllib3": logging.ERROR, "docker": logging.WARNING}
 
 
 def redact(text: str) -> str:
-    """`text` without URL queries, credentials in URLs, or signatures."""
-    text = _URL_QUERY.sub(r"\1?…", text)
-    return _SIGNATURE.sub(r"\1…", _USER_INFO.sub(r"\1…@", text))
+    """`text` without URL queries, credentials in URLs and headers, signatures and passwords that it names."""
+    text = _URL.sub(lambda url: _QUERY.sub("?…", url[0]), text)
+    text = _USER_INFO.sub(r"\1…\2", text)
+    text = _SIGNATURE.sub(r"\1=…", _AUTHORIZATION.sub(r"\1=…", text))
+    return _BEARER.sub(r"\1 …", text)
 
 
 def _redact_value(value: object) -> object:
     match value:
         case str():
             return redact(value)
+        case bytes() | bytearray():
+            return redact(value.decode(errors="replace"))
         case Mapping():
-            return {key: _redact_item(str(key), item) for key, item in value.items()}
+            return {redact(str(key)): _redact_item(str(key), item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_redact_value(item) for item in value]
         case None | bool() | int() | float():
@@ -44,7 +66,7 @@ def _redact_value(value: object) -> object:
 
 
 def _redact_item(key: str, value: object) -> object:
-    return "…" if key.lower() in _SECRET_KEYS else _redact_value(value)
+    return "…" if _SECRET_KEYS.fullmatch(key) else _redact_value(value)
 
 
 def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

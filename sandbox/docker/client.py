@@ -47,8 +47,9 @@ class EngineClient(APIClient):
         """Sends with a time-out also where the SDK asks for none: in attach, pull and import."""
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self.patience
-        self._latest = super().send(request, **kwargs)
-        return self._latest
+        answer = super().send(request, **kwargs)
+        self._latest = answer  # another thread may put its own there before this one returns
+        return answer
 
     def close(self) -> None:
         """Let go of all connections, of one whose answer was not read to its end, too."""

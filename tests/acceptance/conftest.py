@@ -1,80 +1,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import docker
 import pytest
 
 from sandbox.labels import WORKER
-from tests.support.competition import Competition, Submission
+from tests.support.competition import Submission
 from tests.support.engine_events import EngineEvents
 from tests.support.fault_proxy import FaultProxy
+from tests.support.fixtures import client, competition, management, owner, parts, settings, site
 from tests.support.private_queue import PrivateQueue
 from tests.support.rabbit import Management, Owner
 from tests.support.s3 import S3Store, s3_server
 from tests.support.site import Site, Update
 from tests.support.worker_process import WorkerProcess, worker
 from worker.compose import identity
-from worker.demo import engine, images
-from worker.demo.blobs import BlobStore
-from worker.demo.parts import Parts
 
-
-@pytest.fixture(scope="session")
-def parts() -> Parts:
-    return Parts.from_environment()
-
-
-@pytest.fixture(scope="session")
-def client(parts: Parts) -> Iterator[docker.DockerClient]:
-    with closing(engine.connect(parts.docker_host)) as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-def management(parts: Parts) -> Management:
-    return Management(parts.broker_api, parts.broker_url)
-
-
-@pytest.fixture(scope="session")
-def owner(management: Management) -> Iterator[Owner]:
-    with management.owner() as owner:
-        yield owner
-
-
-@pytest.fixture(scope="session")
-def site(parts: Parts) -> Iterator[Site]:
-    site = Site(parts.broker_url, f"submission-updates.{uuid4().hex[:8]}")  # sessions side by side do not meet
-    with site.consuming():
-        yield site
-
-
-@pytest.fixture(scope="session")
-def competition(parts: Parts, client: docker.DockerClient) -> Iterator[Competition]:
-    store, container = BlobStore(parts.blob_endpoint), f"acceptance-{uuid4().hex[:8]}"
-    store.make_container(container)
-    yield Competition(store, container, images.push_base(client, parts.registry))
-    store.delete_container(container)
+__all__ = ["client", "competition", "management", "owner", "parts", "settings", "site"]  # fixtures taken in
 
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
     with s3_server(tmp_path_factory.mktemp("s3")) as store:
         yield store
-
-
-@pytest.fixture(scope="session")
-def settings(parts: Parts, owner: Owner, site: Site) -> dict[str, str]:
-    """What the operator of a queue's worker sets."""
-    return {
-        "BROKER_URL": owner.broker_url,
-        "WORKER_UPDATES_QUEUE": site.updates_queue,
-        "DOCKER_HOST": parts.docker_host,
-        "WORKER_STOP_GRACE": "1s",
-    }
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import struct
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 
 from sandbox.logs import size
 from tests.support.competition import PROGRAM, REF, Competition, Submission
+from tests.support.hostile_archives import absolute, cut, huge, linked, lying, slipping
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
@@ -31,44 +29,6 @@ WHOSE = {
     "run.txt": ("The organiser's run bundle", "The organiser must upload it again."),
     "res.zip": ("Your submission", "Make a new zip archive of it, and submit again."),
 }
-
-
-def cut(content: Mapping[str, bytes]) -> bytes:
-    """The archive without its last third: an upload that broke off."""
-    whole = zipped({**content, "more": bytes(3000)})
-    return whole[: len(whole) * 2 // 3]
-
-
-def lying(content: Mapping[str, bytes]) -> bytes:
-    """An archive with a file that is 32 MB long, and said to be ten bytes, in its directory and before its bytes."""
-    bomb = bytearray(zipped({**content, "bomb": bytes(32 << 20)}))
-    local = bomb.rindex(b"PK\3\4")
-    central = bomb.rindex(b"PK\1\2")
-    struct.pack_into("<L", bomb, local + 22, 10)
-    struct.pack_into("<L", bomb, central + 24, 10)
-    return bytes(bomb)
-
-
-def huge(content: Mapping[str, bytes]) -> bytes:
-    """Says what it is: 32 MB in 32 kB."""
-    return zipped({**content, "zeros": bytes(32 << 20)})
-
-
-def slipping(content: Mapping[str, bytes]) -> bytes:
-    return zipped({**content, "../../../../slipped": b"out"})
-
-
-def absolute(content: Mapping[str, bytes]) -> bytes:
-    return zipped({**content, "/slipped": b"out"})
-
-
-def linked(content: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO(zipped(content))
-    with zipfile.ZipFile(buffer, "a") as archive:
-        link = zipfile.ZipInfo("link")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, "/etc")
-    return buffer.getvalue()
 
 
 TRAPS: dict[str, tuple[Callable[[Mapping[str, bytes]], bytes], str]] = {

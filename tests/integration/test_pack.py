@@ -126,6 +126,27 @@ def test_paths_beyond_what_anybody_could_open_are_left_out(out: Path, archive: P
     assert [item.reason for item in pack(out, archive)] == ["a path that is too long"]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("/".join(["d"] * 63 + ["f"]), ""),
+        ("/".join(["d"] * 64 + ["f"]), "a path that is too long"),
+        ("/".join(["d" * 200] * 5 + ["f" * 19]), ""),
+        ("/".join(["d" * 200] * 5 + ["f" * 20]), "a path that is too long"),
+        ("..\\evil", "a name with a backslash"),
+        ("a\\b/good", "a name with a backslash"),
+    ],
+)
+def test_nothing_is_packed_that_would_not_be_unpacked(
+    out: Path, archive: Path, tmp_path: Path, name: str, reason: str
+) -> None:
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).touch()
+    assert [item.reason for item in pack(out, archive)] == ([reason] if reason else [])
+    unpack(archive, tmp_path / "again", limits=ArchiveLimits(1000, 1000))
+    assert (tmp_path / "again" / name).exists() is not bool(reason)
+
+
 def test_a_file_that_vanishes_is_passed_over(out: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (out / "f").touch()
     monkeypatch.setattr(Found, "open_file", lambda _: os.open(out / "gone", os.O_RDONLY))

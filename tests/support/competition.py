@@ -42,7 +42,7 @@ class Store(Protocol):
     def url(self, name: str, permissions: Literal["r", "cw"] = "r", expires_in: float = 3600) -> str: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Submission:
     """One run: its message, and what of it came to the store."""
 

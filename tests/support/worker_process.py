@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import discretion
+
 COMMAND = (sys.executable, "-m", "worker")
 _OURS = re.compile(r"^(WORKER_|SUBMISSION_|BROKER_|CODALAB_HOST|DOCKER_|USE_GPU|LOG_|DONT_)")
 
@@ -50,7 +52,10 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def worker(settings: Mapping[str, str], folder: Path, *, wait: bool = True) -> Iterator[WorkerProcess]:
-    """A daemon with its temp dir and log below `folder`; ended at the end, whatever it takes."""
+    """A daemon with its temp dir and log below `folder`; ended at the end, whatever it takes.
+
+    Whatever it did, its log must hold no secret.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "worker.log"
     temp_dir = folder / "temp"
@@ -63,10 +68,15 @@ def worker(settings: Mapping[str, str], folder: Path, *, wait: bool = True) -> I
             running.wait_for_event("connected to broker", count=2)
         yield running
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _end(process)
+    discretion.check_log(log, settings)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,7 +1,7 @@
 """Zips what a container left: regular files and empty folders, streamed, and nothing that is not its own.
 
 Walked with `worker.archives.walk`, so no link is followed and no FIFO opened; files that grow, shrink or
-vanish meanwhile are packed as far as they were there.
+vanish meanwhile are packed as far as they were there. Whatever is packed, `worker.archives.unpack` takes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from typing import IO
 
 from worker.archives.left_out import LeftOut, Omissions
 from worker.archives.walk import Found, Step, is_unreadable, walk
+from worker.archives.zip_directory import DEEPEST, LONGEST_PATH
 
 _CHUNK = 256 * 1024
 _LEVEL = 1  # measured on text: a third to a seventh of the time of the usual level, for a tenth to a fifth more bytes
 _WORTHWHILE = 0.95  # of its size: what hardly shrinks is stored as it is
-_DEEPEST = 255  # folders
-_LONGEST_PATH = 4000  # bytes; Linux opens no path beyond 4096
 _EARLIEST, _LATEST = 315_532_800, 4_354_819_198  # 1980 to 2107 in epoch seconds: all that a zip can say
 _FILE, _EXECUTABLE, _FOLDER = 0o100644, 0o100755, 0o40755
 _FOLDER_FLAG = 0x10  # MS-DOS's
@@ -92,8 +91,11 @@ class _Packing:
             self._open_and_pack(found)
 
     def _flaw(self, found: Found) -> str:
-        if len(found.folders) > _DEEPEST or len(os.fsencode(found.path)) > _LONGEST_PATH:
+        """Why it is left out: what `unpack` would refuse would make the whole archive useless to the next run."""
+        if len(found.folders) >= DEEPEST or len(os.fsencode(found.path)) > LONGEST_PATH:
             return "a path that is too long"
+        if "\\" in found.path:
+            return "a name with a backslash"  # other systems take it for a folder, or for a way out
         if _top(found) in self._reserved:
             return "the worker writes a file of that name itself"
         return found.flaw or ("in a folder with a bad name" if is_unreadable(found.path) else "")

@@ -28,8 +28,10 @@ _ZIP64_EXTRA = 1
 _FLAG_ENCRYPTED = 0x2041  # plain, strong, or with a masked directory
 _FLAG_UTF8 = 0x800
 _LONGEST_NAME = 255  # bytes of one path component: what Linux file systems take
-_LONGEST_PATH = 1024  # bytes
-_DEEPEST = 64  # folders
+LONGEST_PATH = 1024
+"""Bytes that the path of an entry may have."""
+DEEPEST = 64
+"""Names that it may have, its folders' and its own."""
 
 DAMAGED = "is damaged or cut short"
 
@@ -193,7 +195,7 @@ def _parts(name: str) -> tuple[str, ...]:
         raise BadArchive("holds a path that leads out of it", name)
     if "\\" in name or any(unicodedata.category(char) == "Cc" for char in name):
         raise BadArchive("holds a path with a backslash or control character", name)
-    if len(parts) > _DEEPEST or len(name.encode()) > _LONGEST_PATH:
+    if len(parts) > DEEPEST or len(name.encode()) > LONGEST_PATH:
         raise BadArchive("holds a path that is too long", name)
     if any(len(part.encode()) > _LONGEST_NAME for part in parts):
         raise BadArchive("holds a name that is too long", name)
