@@ -3,7 +3,7 @@
 The file is sparse: it takes what is written, not what may be. There is no journal, nothing is written ahead, and
 inode tables are made as they are needed, so that a wall of any size is up in some 25 ms. Programs may be executed
 from it, as from any output folder: `noexec` would break those that compile what they run. That a mount is seen by
-the engine is tried once, by `can_wall`.
+the engine is tried once, by `why_no_wall`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -51,7 +49,7 @@ def raise_wall(root: Path, folders: Sequence[Path], most: Usage) -> None:
     Raises `WallError`, or `OSError` where the disk is full; `take_down(root)` then removes what there is of it.
     """
     base = root / "wall"
-    base.mkdir(mode=0o700)
+    base.mkdir(mode=0o700)  # nobody comes by the file itself
     image, inside = base / "image", base / "inside"
     inside.mkdir()
     with image.open("xb") as file:
@@ -78,22 +76,20 @@ def take_down(root: Path) -> None:
             _run("umount", "--lazy", "--", mounted)
 
 
-def can_wall(folder: Path, engine: ContainerEngine) -> str:
-    """Tries one in `folder`; empty where the engine sees what is behind it, else why there can be none."""
-    root = Path(tempfile.mkdtemp(prefix="wall-trial-", dir=folder))
+def why_no_wall(root: Path, engine: ContainerEngine) -> str:
+    """Tries one in `root`, an empty folder; empty where the engine sees what is behind it, else why there can be none.
+
+    What is mounted then is for `take_down`.
+    """
+    walled = root / "walled"
+    walled.mkdir()
     try:
-        walled = root / "walled"
-        walled.mkdir()
-        raise_wall(root, [walled], Usage(_MIB, 16))
+        raise_wall(root, [walled], Usage(_MIB, _SPARE_INODES))
         (walled / "seen").mkdir()
         with engine.empty_image() as image:
             _show(engine, image.id, walled / "seen")
     except (WallError, SandboxError, OSError) as error:
         return str(error)
-    finally:
-        with suppress(WallError, OSError):
-            take_down(root)
-            shutil.rmtree(root)
     return ""
 
 
