@@ -31,7 +31,7 @@ _MIB = 1 << 20
 # What ext4 keeps for itself besides inodes, measured from 1 MiB to 200 GiB: a fiftieth for writes under way, 16 MiB
 # at most, and its maps.
 _KEPT, _MOST_KEPT = 50, 16 * _MIB
-_MAPS, _MAPS_OF_INODES, _MAPS_OF_BYTES = 64 << 10, 32, 8000
+_MAPS, _MAPS_OF_INODES, _MAPS_OF_BYTES = 64 << 10, 32, 1000
 _SPARE_INODES = 16
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _MOUNT_POINT = 4  # among the fields of a line of mountinfo

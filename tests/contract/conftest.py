@@ -3,12 +3,13 @@
 import itertools
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import ImageNotFound
 
 from sandbox.docker.engine import DockerEngine
 from sandbox.engine import ContainerEngine, ContainerSpec, Stream
@@ -117,9 +118,8 @@ def labels() -> dict[str, str]:
 
 @pytest.fixture
 def real(real_engine: DockerEngine, parts: Parts, pushed: str, labels: dict[str, str]) -> Iterator[RealSubject]:
-    with closing(connect(parts.docker_host)) as client:
-        if any(pushed in image.tags for image in client.images.list()):
-            client.images.remove(pushed, noprune=True)
+    with closing(connect(parts.docker_host)) as client, suppress(ImageNotFound):
+        client.images.remove(pushed, noprune=True)
     yield RealSubject(real_engine, labels, pullable=pushed, away="127.0.0.1:1/away:1")
     remove_leftovers(real_engine, labels)
 

@@ -63,7 +63,10 @@ def test_whose_container_it_was_decides_who_is_blamed(role: Role, kind: type[Exc
         (
             ExitReason.OUTPUT_LIMIT,
             Role.SCORING,
-            "The organiser's scoring program wrote more to the run's folder than the limit of 10 GiB (holes count, too).",
+            (
+                "The organiser's scoring program wrote more to the run's folder than the limit of 10 GiB "
+                "(holes count, too)."
+            ),
         ),
         (
             ExitReason.OUTPUT_FILES_LIMIT,
