@@ -64,8 +64,9 @@ class Runs:
         )
         self.programs = station.publish_all({name: scoring(competition, *line[:2]) for name, line in PROGRAMS.items()})
         self.code = competition.submission(predict=True, documents=PREDICT, bundles={"code.zip": zipped(CODE)})
-        self.full = make(f"{ANSWER}; {MANY.format('/mnt/out')} 2>/dev/null; rm -rf /mnt/out/[1-9]*; exit 0")
-        for one in (self.code, self.full):
+        given = {"res.zip": zipped({"answer.txt": b"42", "deep/more.txt": b"x"})}
+        self.good = make("cat /mnt/out/deep/more.txt; for i in $(seq 200); do : > /mnt/out/$i; done", bundles=given)
+        for one in (self.code, self.good):
             station.publish(one)
 
 
@@ -91,7 +92,7 @@ def runs(
 ) -> Iterator[Runs]:
     del client
     folder = tmp_path_factory.mktemp("limits")
-    with station(site, owner, settings, folder, **{**LIMITS, **KINDS[request.param]}) as used:
+    with station(site, owner, {**settings, **LIMITS, **KINDS[request.param]}, folder) as used:
         [told] = used.worker.events("output folders are held to their limits")
         assert told["by"] == request.param
         yield Runs(used, competition)
@@ -128,9 +129,10 @@ def test_all_folders_of_a_code_submission_count(runs: Runs) -> None:
     assert runs.station.failed(runs.code) == f"Your submission {BYTES}"
 
 
-def test_what_was_taken_away_in_time_is_no_fault(runs: Runs) -> None:
-    runs.station.finished(runs.full)
-    assert runs.full.archive()["scores.txt"] == b"correct: 1\n"
+def test_what_the_site_sent_is_there_and_up_to_the_limits_all_is_well(runs: Runs) -> None:
+    runs.station.finished(runs.good)
+    assert "x" in runs.good.text("stdout.txt").splitlines()
+    assert runs.good.archive()["scores.txt"] == b"correct: 1\n"
 
 
 def test_a_worker_that_was_killed_leaves_no_mount_to_the_next(

@@ -62,7 +62,7 @@ def test_it_holds_what_was_asked_for_and_little_more(root: Path, most: Usage) ->
 def test_names_have_an_end_too(root: Path) -> None:
     out = folder(root, "out")
     raise_wall(root, [out], MOST)
-    refused(lambda: [(out / str(number)).touch() for number in range(1000)])
+    refused(lambda: [(out / str(number)).write_bytes(b"") for number in range(1000)])
     assert MOST.names <= len(list(out.iterdir())) <= MOST.names + 64
 
 
@@ -126,7 +126,8 @@ def test_a_blank_in_the_name_is_no_hindrance(root: Path) -> None:
 def test_a_process_that_is_killed_leaves_what_the_next_can_take_down(root: Path) -> None:
     out = folder(root, "out")
     script = (
-        "import os, sys, signal\nfrom pathlib import Path\nfrom sandbox.wall import *\nfrom sandbox.usage import Usage\n"
+        "import os, sys, signal; from pathlib import Path; from sandbox.wall import raise_wall\n"
+        "from sandbox.usage import Usage\n"
         "raise_wall(Path(sys.argv[1]), [Path(sys.argv[2])], Usage(1 << 20, 16)); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", script, root, out], check=False).returncode == -9
