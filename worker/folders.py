@@ -111,6 +111,18 @@ class TempDir:
             remove_tree(folder)
         return len(leftovers)
 
+    def clear_abandoned(self) -> int:
+        """Likewise for the temp dirs of `exec` and `try` below this one whose process is gone; says how many."""
+        gone = 0
+        for lock in self.path.glob("*/worker.lock"):
+            with suppress(TempDirTakenError, FileNotFoundError):
+                handle = _lock(lock)
+                take_down(lock.parent)
+                remove_tree(lock.parent)
+                os.close(handle)
+                gone += 1
+        return gone
+
     @contextmanager
     def run_folder(self, name: str, *, keep: bool = False) -> Iterator[RunFolder]:
         """A fresh folder for one run, removed at the end unless `keep`."""

@@ -16,6 +16,7 @@ from sandbox.usage import Usage
 from sandbox.wall import WallError, raise_wall, take_down, why_no_wall
 from tests.support.mounts import loop_devices_below, mounted_below
 from worker.demo.parts import Parts
+from worker.folders import TempDir
 
 pytestmark = pytest.mark.integration
 MIB = 1 << 20
@@ -168,8 +169,24 @@ def test_where_the_engine_has_other_mounts_that_is_found_out(root: Path) -> None
         sys.executable,
         "-c",
         script,
-        folder(root, "run"),
+        str(folder(root, "run")),
         host,
     ]
     found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "bind source path does not exist" in found
+
+
+def test_a_temp_dir_that_a_killed_command_left_goes_with_its_walls_and_one_in_use_stays(root: Path) -> None:
+    """`exec` and `try` have temp dirs of their own, below the daemon's."""
+    mine = TempDir(root / "temp")
+    for name in ("try-gone", "try-in-use"):
+        used = TempDir(root / "temp" / name)
+        run = folder(used.path / "runs", "run")
+        raise_wall(run, [folder(run, "out")], MOST)
+        if name == "try-gone":
+            used.close()
+    assert mine.clear_abandoned() == 1
+    assert not (root / "temp" / "try-gone").exists()
+    assert mounted_below(root / "temp" / "try-in-use")
+    for held in (used, mine):
+        held.close()
