@@ -90,7 +90,7 @@ class DiskGuard:
             )
             self._pause()
         elif self._paused and not short:
-            _log.info("there is room again: runs are taken")
+            _log.info("there is room again, runs are taken")
             self._resume()
         self._paused = bool(short)
 

@@ -29,7 +29,7 @@ def wall_off(folder: RunFolder, folders: Sequence[Path], tools: Tools) -> None:
     try:
         raise_wall(folder.root, folders, most(tools.settings))
     except WallError as error:
-        _log.warning("no wall for this run: its output is watched only", reason=str(error))
+        _log.warning("no wall for this run, its output is watched only", reason=str(error))
         take_down(folder.root)
     for path, aside in zip(folders, given, strict=True):
         if aside:
