@@ -15,6 +15,7 @@ from typing import Protocol
 
 from sandbox.host_paths import HostPaths
 from sandbox.profile import SecurityProfile
+from sandbox.usage import Usage
 
 
 class Stream(StrEnum):
@@ -34,12 +35,24 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """`most` of what some folders may hold together; with `growth`, of what they hold beyond what they held before.
+
+    A folder that is a mount of its own stands behind a wall (`sandbox.wall`).
+    """
+
+    folders: tuple[Path, ...]
+    most: Usage
+    growth: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container to be made.
 
     `command` None means the image's own CMD, `entrypoint` None its own ENTRYPOINT, an empty
     `entrypoint` none at all; `user` None the image's own user; `fallback_user` takes the place of a
-    `user` that the image lacks.
+    `user` that the image lacks. `bounds` are what the sandbox holds it to in the folders that it writes to.
     """
 
     name: str
@@ -53,6 +66,7 @@ class ContainerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    bounds: tuple[Bound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,17 @@ class NoSuchUser(StartRefused):
     """The image has no user of the name in `ContainerSpec.user`; another container may be made without it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScratchMeter:
+    """Tells how many bytes a container has written outside of its mounts; `read` may raise `SandboxError`.
+
+    `place` is a folder on the disk that they land on, None where the worker cannot see it.
+    """
+
+    read: Callable[[], int]
+    place: Path | None = None
+
+
 PullProgress = Callable[[int, int], None]
 """Called with the bytes had so far and the bytes in all, as far as the registry has told."""
 
@@ -178,6 +203,14 @@ class ContainerEngine(Protocol):
         Raises `EngineRefused` (also where its host lacks the source of a mount), `FolderUnseen`, `ImageNotFound`,
         or `StartRefused` where the image names no command.
         """
+        ...
+
+    def obstacle(self, container: str) -> str:
+        """The file of an image (a FIFO, a device) that would hold up its start for ever; empty where there is none."""
+        ...
+
+    def scratch_meter(self, container: str) -> ScratchMeter:
+        """What tells how much it has written to its writable layer and to the image's own volumes."""
         ...
 
     def attach(self, container: str) -> Attachment:

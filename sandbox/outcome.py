@@ -22,6 +22,9 @@ class ExitReason(StrEnum):
     TIME_LIMIT = "time-limit"
     OUT_OF_MEMORY = "out-of-memory"
     COULD_NOT_START = "could-not-start"
+    OUTPUT_LIMIT = "output-limit"  # bytes in the folders that it may write to
+    OUTPUT_FILES_LIMIT = "output-files-limit"  # names in them
+    SCRATCH_LIMIT = "scratch-limit"  # bytes in its own writable layer
     STOPPED = "stopped"  # by the worker itself, for shutdown or cancellation
 
 
@@ -32,7 +35,8 @@ class Outcome:
     `exit_code` is the engine's (137 after SIGKILL, 127 where it could not start); `elapsed` is
     seconds between the engine's own start and finish times. `oom_killed` says that the kernel
     killed some process for memory, which a container may survive. `note` holds the engine's
-    reason where it could not start; it may name paths inside the image.
+    reason where it could not start; it may name paths inside the image. `filled` is the limit of a
+    folder that was full at the end, though the program did not fail: it may have lacked room.
     """
 
     reason: ExitReason
@@ -40,6 +44,7 @@ class Outcome:
     elapsed: float
     oom_killed: bool = False
     note: str = ""
+    filled: ExitReason | None = None
 
     @property
     def ok(self) -> bool:

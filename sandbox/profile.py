@@ -15,6 +15,7 @@ class SecurityProfile:
     """Everything that limits one container. Sizes are bytes; `cpus` may be a fraction.
 
     `capabilities` are those kept after all were dropped. `runtime` None means the engine's default.
+    `scratch` is what it may write outside of its mounts, None for as much as there is.
     With `read_only_root` the image cannot be written to; `/tmp` is then a tmpfs of half the memory.
     Raises ValueError where a limit is not positive, for the engine takes zero to mean no limit.
     """
@@ -28,6 +29,7 @@ class SecurityProfile:
     runtime: str | None = None
     read_only_root: bool = False
     gpus: GpuRequest | None = None
+    scratch: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("memory", "cpus", "pids", "shm_size"):

@@ -11,27 +11,30 @@ from typing import Self
 import structlog
 import tenacity
 
+from sandbox.bounds import judged
 from sandbox.engine import Attachment, ContainerEngine, ContainerSpec, NoSuchUser, StartRefused
 from sandbox.errors import EngineUnreachable, SandboxError
 from sandbox.logs import LogPair
 from sandbox.outcome import ExitReason, Outcome, outcome_of
+from sandbox.watch import Watch
 from sandbox.watchdog import Watchdog
 
 # How long the output may go on after the container's end, and a killed container may take to end.
 _DRAIN = 5.0
 _END = 30.0
-# Images known to lack the user asked for; enough for every competition of a site.
+# Images known to be sound, or to lack the user asked for; enough for every competition of a site.
 _REMEMBERED = 1000
 
 log = structlog.get_logger(__name__)
 
 
 class Sandbox:
-    """Makes containers on one engine, and remembers which images lack the user that is asked for."""
+    """Makes containers on one engine, and remembers of images whether they lack the user asked for, or cannot start."""
 
     def __init__(self, engine: ContainerEngine) -> None:
         self.engine = engine
         self._lacking: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._obstacles: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def container(self, spec: ContainerSpec) -> Container:
@@ -47,8 +50,24 @@ class Sandbox:
         """Notes that the image has no such user, so that the detour is made once only."""
         with self._lock:
             self._lacking[spec.image, spec.user or ""] = None
-            while len(self._lacking) > _REMEMBERED:
+            if len(self._lacking) > _REMEMBERED:
                 self._lacking.popitem(last=False)
+
+    def check_startable(self, image: str, container: str) -> None:
+        """Looks, once for each image, whether a start would hang. Raises `StartRefused` where it would.
+
+        The engine reads the users and groups of an image before anything else: of a FIFO, for some ten minutes.
+        """
+        with self._lock:
+            obstacle = self._obstacles.get(image)
+        if obstacle is None:
+            obstacle = self.engine.obstacle(container)
+            with self._lock:
+                self._obstacles[image] = obstacle
+                if len(self._obstacles) > _REMEMBERED:
+                    self._obstacles.popitem(last=False)
+        if obstacle:
+            raise StartRefused(f"{obstacle} in its image is no regular file")
 
 
 class Container:
@@ -63,6 +82,7 @@ class Container:
         self._engine = sandbox.engine
         self._spec = spec
         self._watchdog = Watchdog(sandbox.engine, self._let_go)
+        self._watch = Watch(spec.bounds, self._watchdog.end)
         self._id: str | None = None
         self._attachment: Attachment | None = None
         self._refusal: StartRefused | None = None
@@ -102,19 +122,28 @@ class Container:
         with logs:
             if self._watchdog.cause is not None:
                 return Outcome(ExitReason.STOPPED, exit_code=0, elapsed=0.0)
+            self._watch.start()
             try:
                 container = self._start()
+                self._see_it_end(container, time_limit, grace, logs)
             except StartRefused as refusal:
                 log.info("container not started", reason=refusal.reason, detail=refusal.detail)
                 return Outcome(ExitReason.COULD_NOT_START, refusal.exit_code, elapsed=0.0, note=refusal.reason)
-            self._see_it_end(container, time_limit, grace, logs)
-            state = self._engine.inspect(container)
-            return outcome_of(state, self._watchdog.cause, time_limit=time_limit, stderr_head=logs.stderr.head)
+            finally:
+                self._watch.close()
+            return self._judge(container, time_limit, logs)
+
+    def _judge(self, container: str, time_limit: float, logs: LogPair) -> Outcome:
+        state = self._engine.inspect(container)
+        outcome = outcome_of(state, self._watchdog.cause, time_limit=time_limit, stderr_head=logs.stderr.head)
+        return judged(outcome, self._spec.bounds)
 
     def _see_it_end(self, container: str, time_limit: float, grace: float, logs: LogPair) -> None:
         pump = threading.Thread(target=self._pump, args=(logs,), name="log-pump", daemon=True)
         pump.start()
         self._watchdog.arm(container, time_limit=time_limit, grace=grace)
+        if self._spec.profile.scratch is not None:
+            self._watch.add_scratch(self._engine.scratch_meter(container), self._spec.profile.scratch)
         try:
             self._engine.wait(container, timeout=time_limit + grace + _END)
             self._watchdog.ended()
@@ -146,6 +175,7 @@ class Container:
             raise self._refusal
         if self._id is None:
             raise RuntimeError("A container runs inside its with block only.")
+        self._sandbox.check_startable(self._spec.image, self._id)
         self._engine.start(self._id)
         return self._id
 

@@ -26,6 +26,7 @@ from sandbox.engine import (
     Image,
     NoSuchUser,
     PullProgress,
+    ScratchMeter,
     StartRefused,
     Stream,
 )
@@ -40,7 +41,8 @@ class Program:
     """What a container does once started: `effect`, then `output`, then it ends with `exit_code`.
 
     `duration` is seconds until its end, None for never. `users` are those that its image knows besides
-    numbers. `refusal` is raised by its start instead.
+    numbers. `refusal` is raised by its start instead, `obstacle` is the file of its image that would hold that up,
+    and `scratch` the bytes that it writes outside of its mounts.
     """
 
     output: tuple[tuple[Stream, bytes], ...] = ()
@@ -50,6 +52,8 @@ class Program:
     oom_killed: bool = False
     refusal: StartRefused | None = None
     users: tuple[str, ...] = ("root",)
+    obstacle: str = ""
+    scratch: int = 0
     effect: Callable[[ContainerSpec], None] = lambda _: None
 
 
@@ -197,6 +201,15 @@ class FakeEngine:
         container = f"{next(self._numbers):064x}"
         self.containers[container] = FakeContainer(spec, self.programs[name])
         return container
+
+    def obstacle(self, container: str) -> str:
+        """What its program says."""
+        return self._held(container).program.obstacle
+
+    def scratch_meter(self, container: str) -> ScratchMeter:
+        """What its program says, from its start on."""
+        held = self._held(container)
+        return ScratchMeter(lambda: held.program.scratch if held.state.started_at else 0)
 
     def attach(self, container: str) -> FakeAttachment:
         """Its output."""

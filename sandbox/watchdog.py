@@ -19,6 +19,8 @@ _END_OF_OUTPUT = 1.0
 # Between two tries of a signal that did not reach the engine, or did not end the container.
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
+# Whoever fills the disk would go on with it until the grace is over.
+_WITHOUT_GRACE = {ExitReason.OUTPUT_LIMIT, ExitReason.OUTPUT_FILES_LIMIT, ExitReason.SCRATCH_LIMIT}
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +84,7 @@ class Watchdog:
             if self._ended:
                 return
             self._cause = self._cause or ExitReason.TIME_LIMIT
+            grace = 0.0 if self._cause in _WITHOUT_GRACE else grace
         self._terminate(container, grace)
 
     def _terminate(self, container: str, grace: float) -> None:

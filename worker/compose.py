@@ -23,6 +23,7 @@ from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
 from sandbox.gpu_check import check_gpu
 from sandbox.host_paths import SAME_HOST, SharedFolder
 from sandbox.runner import Sandbox
+from sandbox.wall import why_no_wall
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
 from worker.folders import TempDir
@@ -120,6 +121,7 @@ def _gathered(
         updates=updates,
         profiles=make_profiles(settings, host),
         gpus=gpus,
+        walls=_walls(settings, engine, temp_dir),
         progress=progress,
     )
 
@@ -144,6 +146,18 @@ def docker_engine(settings: Settings) -> DockerEngine:
         return DockerEngine(engine_address(settings), tls=tls, registry_auth=registry_auth(settings), shared=shared)
     except SandboxError as error:
         raise UnreachableError(f"No Docker engine answers at {engine_address(settings)}: {error}") from error
+
+
+def _walls(settings: Settings, engine: ContainerEngine, temp_dir: TempDir) -> bool:
+    """Whether participants' output folders can be walled; else they are watched only. Tried once, here."""
+    if settings.dont_finalize_submission:
+        why = "DONT_FINALIZE_SUBMISSION keeps the folders of runs, and no mount can be kept"
+    else:
+        with temp_dir.run_folder("wall-trial") as folder:
+            why = why_no_wall(folder.root, engine)
+    held = "watched" if why else "walled and watched"
+    _log.info("output folders are held to their limits", by=held, **({"no_wall": why} if why else {}))
+    return not why
 
 
 def _is_tcp(host: str | None) -> bool:

@@ -118,7 +118,7 @@ class Daemon:
 def _sweep(tools: Tools) -> None:
     """What an earlier process of this worker left behind: nobody waits for it, its messages come again."""
     containers = remove_leftovers(tools.sandbox.engine, {labels.WORKER: tools.worker_id})
-    folders = tools.temp_dir.clear_runs()
+    folders = tools.temp_dir.clear_runs() + tools.temp_dir.clear_abandoned()
     if containers or folders:
         _log.warning("removed what an earlier worker left", containers=containers, folders=folders)
 

@@ -15,6 +15,7 @@ import structlog
 from protocol.run import Role
 from sandbox.engine import Stream
 from sandbox.logs import LogPair
+from sandbox.wall import WallError, take_down
 from worker.archives.tree import remove_tree
 
 _KEPT_REJECTS = 1000
@@ -45,6 +46,11 @@ class RunFolder:
     def temp(self) -> Path:
         """`$tmp`."""
         return self.run / "temp"
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """The folders that are there to be written to, by whichever program."""
+        return (self.output, self.temp, self.shared)
 
     @property
     def shared(self) -> Path:
@@ -98,11 +104,24 @@ class TempDir:
         os.close(self._lock)
 
     def clear_runs(self) -> int:
-        """Removes what an earlier worker left of its runs; says how many folders."""
+        """Unmounts and removes what an earlier worker left of its runs; says how many folders."""
         leftovers = list(self._runs.iterdir())
         for folder in leftovers:
+            take_down(folder)
             remove_tree(folder)
         return len(leftovers)
+
+    def clear_abandoned(self) -> int:
+        """Likewise for the temp dirs of `exec` and `try` below this one whose process is gone; says how many."""
+        gone = 0
+        for lock in self.path.glob("*/worker.lock"):
+            with suppress(TempDirTakenError, FileNotFoundError):
+                handle = _lock(lock)
+                take_down(lock.parent)
+                remove_tree(lock.parent)
+                os.close(handle)
+                gone += 1
+        return gone
 
     @contextmanager
     def run_folder(self, name: str, *, keep: bool = False) -> Iterator[RunFolder]:
@@ -150,7 +169,8 @@ def _lock(path: Path) -> int:
 
 
 def _remove(root: Path) -> None:
-    with suppress(OSError):
+    with suppress(OSError, WallError):
+        take_down(root)
         remove_tree(root)
     if root.exists():
         _log.warning("run folder could not be removed whole", folder=str(root))

@@ -40,6 +40,7 @@ def make_profiles(settings: Settings, host: HostFacts) -> Profiles:
         network=settings.worker_participant_network,
         runtime=settings.worker_runtime,
         read_only_root=settings.worker_read_only_root,
+        scratch=settings.worker_scratch_limit,
     )
     organiser = replace(
         participant,

@@ -94,7 +94,10 @@ class Peers:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The resources and rules of this worker. `worker_id` goes on every container's labels."""
+    """The resources and rules of this worker.
+
+    `worker_id` goes on every container's labels. `walls` says whether file systems of a fixed size may be mounted.
+    """
 
     settings: Settings
     worker_id: str
@@ -104,4 +107,5 @@ class Tools:
     updates: UpdateSink
     profiles: Profiles
     gpus: GpuAllotment | None = None
+    walls: bool = False
     progress: Progress | None = field(default=None, repr=False)

@@ -51,6 +51,12 @@ class EngineClient(APIClient):
         self._latest = answer  # another thread may put its own there before this one returns
         return answer
 
+    def ask(self, method: str, call: str, *names: str, **params: str) -> Response:
+        """A call that the SDK has no method for; `call` is like `/containers/{0}/json`."""
+        answer = self.request(method, self._url(call, *names), params=params)  # type: ignore[attr-defined]
+        self._raise_for_status(answer)  # type: ignore[attr-defined]
+        return answer
+
     def close(self) -> None:
         """Let go of all connections, of one whose answer was not read to its end, too."""
         if self._latest is not None:

@@ -30,9 +30,11 @@ from sandbox.docker.errors import (
     translated,
     without_queries,
 )
+from sandbox.docker.image_files import obstacle
 from sandbox.docker.own_container import own_container_id, shared_folders
 from sandbox.docker.pull import pull
-from sandbox.engine import ContainerSpec, ContainerState, EngineReport, HostFacts, Image, PullProgress
+from sandbox.docker.scratch import scratch_meter
+from sandbox.engine import ContainerSpec, ContainerState, EngineReport, HostFacts, Image, PullProgress, ScratchMeter
 from sandbox.errors import EngineUnreachable
 from sandbox.host_paths import SAME_HOST, HostPaths, SharedFolder
 
@@ -156,6 +158,15 @@ class DockerEngine:
         with translated("making a container", partial(create_error, spec.image)):
             made = self._api.create_container_from_config(config, spec.name)  # type: ignore[no-untyped-call]
             return str(made["Id"])
+
+    def obstacle(self, container: str) -> str:
+        """The file of an image that would hold up its start for ever; empty where there is none."""
+        with translated("looking into a container"):
+            return obstacle(self._api, container)
+
+    def scratch_meter(self, container: str) -> ScratchMeter:
+        """What tells how much it has written to its writable layer and to the image's own volumes."""
+        return scratch_meter(self._api, self._inspected(container))
 
     def attach(self, container: str) -> DockerAttachment:
         """Its output; must be called before `start`."""

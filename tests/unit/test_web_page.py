@@ -30,7 +30,7 @@ def test_the_page_is_the_named_one_or_the_first(out: Path, files: list[str], exp
         (out / name).parent.mkdir(exist_ok=True, parents=True)
         (out / name).write_text(name)
     copy = out.parent / "copy"
-    assert copy_web_page(out, copy) is (expected is not None)
+    assert copy_web_page(out, copy, limit=1000) is (expected is not None)
     assert (copy.read_text() if copy.exists() else None) == expected
 
 
@@ -39,12 +39,19 @@ def test_neither_link_nor_fifo_nor_device_is_a_page(out: Path) -> None:
     (out / "detailed_results.html").symlink_to(out.parent / "secret.html")
     (out / "folder").symlink_to(out.parent)
     os.mkfifo(out / "a.html")
-    assert not copy_web_page(out, out.parent / "copy")
+    assert not copy_web_page(out, out.parent / "copy", limit=1000)
 
 
 def test_no_descriptor_stays_open(out: Path) -> None:
     for name in ("z.html", "y.html", "detailed_results.html"):
         (out / name).write_text(name)
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert copy_web_page(out, out.parent / "copy")
+    assert copy_web_page(out, out.parent / "copy", limit=1000)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_page_beyond_the_limit_is_not_copied(out: Path) -> None:
+    with (out / "page.html").open("wb") as file:
+        file.truncate(1 << 40)  # a hole
+    assert not copy_web_page(out, out.parent / "copy", limit=1000)
+    assert not (out.parent / "copy").exists()

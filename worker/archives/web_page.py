@@ -27,16 +27,19 @@ def open_web_page(folder: Path) -> BinaryIO | None:
     return None if handle is None else os.fdopen(handle, "rb")
 
 
-def copy_web_page(folder: Path, target: Path) -> bool:
-    """Copies the page of a folder that nobody writes to any longer; False where there is none.
+def copy_web_page(folder: Path, target: Path, *, limit: int) -> bool:
+    """Copies the page of a folder that nobody writes to any longer; False where there is none of `limit` bytes at most.
 
     Raises `OSError` where `folder` cannot be read or `target` not be written.
     """
     page = open_web_page(folder)
     if page is None:
         return False
-    with page, target.open("wb") as copy:
-        shutil.copyfileobj(page, copy)
+    with page:
+        if os.fstat(page.fileno()).st_size > limit:
+            return False
+        with target.open("wb") as copy:
+            shutil.copyfileobj(page, copy)
     return True
 
 

@@ -17,8 +17,10 @@ from sandbox.engine import ContainerSpec, Mount
 from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable, ImageError
 from sandbox.gpu import GpuRequest
 from sandbox.outcome import Outcome
+from worker.disk import check_room
 from worker.records import StagedRun
 from worker.stages.admission import time_limit
+from worker.stages.bounding import organisers_bounds, participants_bounds
 from worker.stages.program import HIDDEN_DIR, RUN_DIR, SHARED_DIR
 from worker.tools import Peers, RunControl, Tools
 
@@ -97,6 +99,7 @@ def organiser_specs(staged: StagedRun, role: Role, context: RunContext) -> Itera
             profile=context.tools.profiles.of(role, context.gpus),
             mounts=tuple(mounts),
             labels=_labels(staged, role, context),
+            bounds=organisers_bounds(staged, context.tools.settings),
             **_in_run_dir(words),
         )
 
@@ -111,6 +114,7 @@ def _participant_spec(staged: StagedRun, context: RunContext, mounts: tuple[Moun
         fallback_user=_FALLBACK_USER,
         mounts=mounts,
         labels=_labels(staged, Role.PARTICIPANT, context),
+        bounds=participants_bounds(staged, context.tools.settings),
     )
 
 
@@ -138,6 +142,7 @@ def run(spec: ContainerSpec, role: Role, staged: StagedRun, context: RunContext)
             outcome = container.run(
                 time_limit=time_limit(staged.request, tools), grace=tools.settings.worker_stop_grace, logs=logs
             )
+        check_room(staged.folder.root)
     except EngineUnreachable as error:
         raise PassingFault("The platform's container engine does not answer.", detail=str(error)) from error
     except GpuUnavailable as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from protocol.run import Role
 from sandbox.engine import ContainerSpec
+from sandbox.outcome import ExitReason
 from worker.archives import tree
 from worker.records import ExecutedRun, StagedRun
 from worker.stages import containers
@@ -24,9 +25,8 @@ def execute(staged: StagedRun, context: RunContext) -> ExecutedRun:
         theirs, organisers = side_by_side((participant, ingestion), context)
     else:
         theirs, organisers = participant(context), Ran()
-    return ExecutedRun(
-        staged, theirs.outcomes, organisers.outcomes, _clean(staged), fault=theirs.fault or organisers.fault
-    )
+    notes = (*theirs.notes, *_clean(staged, theirs))
+    return ExecutedRun(staged, theirs.outcomes, organisers.outcomes, notes, fault=theirs.fault or organisers.fault)
 
 
 def _participant_specs(staged: StagedRun, context: RunContext) -> Iterator[ContainerSpec]:
@@ -36,8 +36,13 @@ def _participant_specs(staged: StagedRun, context: RunContext) -> Iterator[Conta
         yield from containers.code_submission_specs(staged, context)
 
 
-def _clean(staged: StagedRun) -> tuple[str, ...]:
-    """What a docker submission left for the scoring program: a link in it must not reach the reference data."""
+def _clean(staged: StagedRun, ran: Ran) -> tuple[str, ...]:
+    """What a docker submission left for the scoring program: a link in it must not reach the reference data.
+
+    Without a use for it, more names than anybody may leave are not looked at one by one.
+    """
     if not staged.programs.docker_submission or staged.request.predict:
+        return ()
+    if any(outcome.reason is ExitReason.OUTPUT_FILES_LIMIT for outcome in ran.outcomes):
         return ()
     return tuple(f"left out of your output: {entry}" for entry in tree.sanitise(staged.folder.results))

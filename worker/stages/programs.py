@@ -14,17 +14,22 @@ from sandbox.outcome import Outcome
 from worker.records import StagedRun
 from worker.stages import containers
 from worker.stages.admission import time_limit
+from worker.stages.bounding import most
 from worker.stages.containers import RunContext
-from worker.stages.verdict import verdict
+from worker.stages.verdict import Limits, room_lacked, verdict
 from worker.tools import Peers
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How the commands of a program ended, up to the first that failed; none where it was never begun."""
+    """How the commands of a program ended, up to the first that failed; none where it was never begun.
+
+    `notes` are lines for the log of whoever made the program.
+    """
 
     outcomes: tuple[Outcome, ...] = ()
     fault: Fault | None = None
+    notes: tuple[str, ...] = ()
 
 
 Program = Callable[[RunContext], Ran]
@@ -35,17 +40,27 @@ def in_turn(specs: Iterable[ContainerSpec], role: Role, staged: StagedRun) -> Pr
     """Each command in a container of its own; the first that fails is the last."""
 
     def program(context: RunContext) -> Ran:
-        limit = time_limit(staged.request, context.tools)
         ran = Ran()
         for spec in specs:
             outcome = containers.run(spec, role, staged, context)
-            fault = verdict(outcome, role, time_limit=limit, memory=spec.profile.memory)
-            ran = Ran((*ran.outcomes, outcome), fault)
+            limits = _limits(spec, staged, context)
+            notes = (*ran.notes, note) if (note := room_lacked(outcome, limits)) else ran.notes
+            ran = Ran((*ran.outcomes, outcome), verdict(outcome, role, limits), notes)
             if not outcome.ok:
                 break
         return ran
 
     return program
+
+
+def _limits(spec: ContainerSpec, staged: StagedRun, context: RunContext) -> Limits:
+    settings = context.tools.settings
+    return Limits(
+        time=time_limit(staged.request, context.tools),
+        memory=spec.profile.memory,
+        output=most(settings),
+        scratch=settings.worker_scratch_limit,
+    )
 
 
 def side_by_side(programs: Iterable[Program], context: RunContext) -> tuple[Ran, ...]:

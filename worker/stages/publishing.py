@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -12,11 +13,13 @@ import structlog
 
 from protocol.faults import LastingFault, PassingFault
 from protocol.run import RunRequest, UploadSlot
+from sandbox.usage import Usage, measure
 from worker.archives.pack import pack
 from worker.archives.tree import sanitise
 from worker.archives.web_page import copy_web_page
 from worker.folders import RunFolder
 from worker.records import PublishedRun, ScoredRun
+from worker.stages.bounding import most
 from worker.stages.result_metadata import result_metadata
 from worker.stages.run_logs import write_logs
 from worker.storage.errors import StoreUnavailable, TransferError
@@ -32,7 +35,7 @@ _log = structlog.get_logger(__name__)
 def publish(scored: ScoredRun, tools: Tools) -> PublishedRun:
     """Stores everything that the run left. Raises the platform's fault where the store refuses or is away."""
     staged = scored.executed.staged
-    archives, left_out = _archives(scored)
+    archives, left_out = _archives(scored, most(tools.settings))
     notes = (*staged.notes, *scored.executed.notes, *left_out)
     publish_logs(staged.request, staged.folder, notes, tools)
     _upload_all(staged.request, archives, tools)
@@ -45,19 +48,27 @@ def publish_logs(request: RunRequest, folder: RunFolder, notes: Iterable[str], t
     _upload_all(request, write_logs(folder, notes), tools)
 
 
-def _archives(scored: ScoredRun) -> tuple[dict[UploadSlot, Path], tuple[str, ...]]:
-    """The files to store after the logs, and notes of what was left out of them."""
+def _archives(scored: ScoredRun, limit: Usage) -> tuple[dict[UploadSlot, Path], tuple[str, ...]]:
+    """The files to store after the logs, and notes of what was left out of them: what is beyond `limit`, too."""
     folder, wanted = scored.executed.staged.folder, scored.executed.staged.request.uploads
     metadata = {"metadata": result_metadata(scored)}
     public, page = folder.outbox / "output.zip", folder.outbox / "detailed_results.html"
-    left_out = (*sanitise(folder.output), *pack(folder.output, public, leave_out={_PRIVATE}, extra=metadata))
+    output, notes = _output(folder, limit)
+    left_out = (*sanitise(output), *pack(output, public, leave_out={_PRIVATE}, extra=metadata, limit=limit.size))
     files = {UploadSlot.OUTPUT: public, UploadSlot.PRIVATE_OUTPUT: public}
-    if UploadSlot.PRIVATE_OUTPUT in wanted and (folder.output / _PRIVATE).is_dir():
+    if UploadSlot.PRIVATE_OUTPUT in wanted and (output / _PRIVATE).is_dir():
         files[UploadSlot.PRIVATE_OUTPUT] = folder.outbox / "private_output.zip"
-        pack(folder.output, files[UploadSlot.PRIVATE_OUTPUT], extra=metadata)
-    if UploadSlot.DETAILED_RESULTS in wanted and copy_web_page(folder.output, page):
+        pack(output, files[UploadSlot.PRIVATE_OUTPUT], extra=metadata, limit=limit.size)
+    if UploadSlot.DETAILED_RESULTS in wanted and copy_web_page(output, page, limit=limit.size):
         files[UploadSlot.DETAILED_RESULTS] = page
-    return files, tuple(f"left out of the output: {entry}" for entry in left_out)
+    return files, (*notes, *(f"left out of the output: {entry}" for entry in left_out))
+
+
+def _output(folder: RunFolder, limit: Usage) -> tuple[Path, tuple[str, ...]]:
+    """The output folder, or an empty one in its place where it has more names than can be told one by one."""
+    if measure((folder.output,), most=Usage(sys.maxsize, limit.names)).names <= limit.names:
+        return folder.output, ()
+    return folder.empty_input, (f"left out of the output: all of it, for it has more than {limit.names} entries",)
 
 
 def content_type(path: Path) -> str:

@@ -9,9 +9,11 @@ from protocol.run import RunRequest
 from worker.archives.unpack import ArchiveLimits
 from worker.bundles.fetch import fetch
 from worker.folders import RunFolder
-from worker.records import StagedRun
+from worker.records import Programs, StagedRun
+from worker.stages.bounding import participants_folders
 from worker.stages.pulling import participant_image, program_image
 from worker.stages.reading import read_programs
+from worker.stages.walling import wall_off
 from worker.tools import Tools
 
 FETCH_DEADLINE = 3600.0  # seconds for all bundles of a run
@@ -28,7 +30,7 @@ def stage(request: RunRequest, folder: RunFolder, tools: Tools) -> StagedRun:
     docker_submission, noted = theirs.result(), notes.result()
     _set_aside_hidden(folder)
     programs = read_programs(request, folder, docker_submission, organisers.result, tools)
-    _prepare(folder, request)
+    _prepare(folder, request, programs, tools)
     return StagedRun(request, folder, programs, noted)
 
 
@@ -60,12 +62,15 @@ def _set_aside_hidden(folder: RunFolder) -> None:
         fetched.rename(folder.hidden_ref)
 
 
-def _prepare(folder: RunFolder, request: RunRequest) -> None:
+def _prepare(folder: RunFolder, request: RunRequest, programs: Programs, tools: Tools) -> None:
     """The folders that containers write to, for whichever user they run as."""
     (folder.run / "input").mkdir(exist_ok=True)
-    written = [folder.output, folder.temp, folder.shared]
+    written = set(folder.written)
     if request.submission and not request.predict:
         folder.results.mkdir(exist_ok=True)
-        written.append(folder.results)
+        written.add(folder.results)
+    theirs = participants_folders(request, folder, programs)
+    if tools.walls and theirs:
+        wall_off(folder, theirs, tools)
     for path in written:
         path.chmod(_WHERE_CONTAINERS_WRITE)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from protocol.faults import Fault, OrganiserFault, ParticipantFault
 from protocol.run import Role
+from sandbox.logs import size
 from sandbox.outcome import ExitReason, Outcome
+from sandbox.usage import Usage
 
 _SUBJECTS = {
     Role.PARTICIPANT: "Your submission",
@@ -14,27 +18,56 @@ _SUBJECTS = {
 _NOTE_LENGTH = 300
 
 
-def verdict(outcome: Outcome, role: Role, *, time_limit: float, memory: int) -> Fault | None:
-    """The fault in how that container ended, or None where it ended well or the worker itself ended it.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that a container ran under: `time` in seconds, `memory` and `scratch` in bytes."""
 
-    `time_limit` (seconds) and `memory` (bytes) are the limits that it ran under.
-    """
+    time: float
+    memory: int
+    output: Usage
+    scratch: int
+
+
+def verdict(outcome: Outcome, role: Role, limits: Limits) -> Fault | None:
+    """The fault in how that container ended, or None where it ended well or the worker itself ended it."""
     if outcome.ok or outcome.reason is ExitReason.STOPPED:
         return None
     kind = ParticipantFault if role is Role.PARTICIPANT else OrganiserFault
-    return kind(f"{_SUBJECTS[role]} {_what_happened(outcome, time_limit, memory)}", detail=outcome.note)
+    return kind(f"{_SUBJECTS[role]} {_what_happened(outcome, role, limits)}", detail=outcome.note)
 
 
-def _what_happened(outcome: Outcome, time_limit: float, memory: int) -> str:
+def room_lacked(outcome: Outcome, limits: Limits) -> str:
+    """A line for the log of a program that ended well, though its output folder was full; empty where it was not."""
+    match outcome.filled:
+        case None:
+            return ""
+        case ExitReason.OUTPUT_FILES_LIMIT:
+            most = f"{limits.output.names} files and folders"
+        case _:
+            most = size(limits.output.size)
+    return f"your output folder was full at the end (the limit is {most}): something may be missing in it"
+
+
+def _what_happened(outcome: Outcome, role: Role, limits: Limits) -> str:
     match outcome.reason:
         case ExitReason.TIME_LIMIT:
-            return f"was stopped: time limit of {time_limit:g} s exceeded."
+            return f"was stopped: time limit of {limits.time:g} s exceeded."
         case ExitReason.OUT_OF_MEMORY:
-            return f"was killed: it needed more memory than the limit of {memory / (1 << 20):.0f} MiB."
+            return f"was killed: it needed more memory than the limit of {limits.memory / (1 << 20):.0f} MiB."
         case ExitReason.COULD_NOT_START:
             return f"could not be started: {_one_line(outcome.note)}; the image or its command must be mended."
+        case ExitReason.OUTPUT_LIMIT | ExitReason.OUTPUT_FILES_LIMIT | ExitReason.SCRATCH_LIMIT as reason:
+            return _too_much(reason, "its output folder" if role is Role.PARTICIPANT else "the run's folder", limits)
         case _:
             return f"ended with exit code {outcome.exit_code}; its stderr says more."
+
+
+def _too_much(reason: ExitReason, folder: str, limits: Limits) -> str:
+    if reason is ExitReason.OUTPUT_LIMIT:
+        return f"wrote more to {folder} than the limit of {size(limits.output.size)} (holes count, too)."
+    if reason is ExitReason.OUTPUT_FILES_LIMIT:
+        return f"made more files and folders in {folder} than the limit of {limits.output.names}."
+    return f"wrote more outside of {folder} than the limit of {size(limits.scratch)}."
 
 
 def _one_line(note: str) -> str:

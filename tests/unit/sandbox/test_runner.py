@@ -1,6 +1,7 @@
 """What only a fake can be made to do; the rest of the runner is in tests/contract."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,13 @@ def test_a_sweep_goes_on_past_what_will_not_go() -> None:
 def test_a_sweep_without_labels_is_refused() -> None:
     with pytest.raises(ValueError, match="labels"):
         remove_leftovers(FakeEngine(), {})
+
+
+def test_what_is_written_outside_of_its_mounts_has_an_end(logs: LogPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.watch._PERIOD", 0.01)
+    monkeypatch.setattr("sandbox.watch._TICK", 0.01)
+    engine = FakeEngine({"x": Program(duration=None, ignores_term=True, scratch=1001)})
+    limited = spec(image="x")
+    with Sandbox(engine).container(replace(limited, profile=replace(PROFILE, scratch=1000))) as container:
+        outcome = container.run(time_limit=60, grace=60, logs=logs)
+    assert (outcome.reason, outcome.exit_code) == (ExitReason.SCRATCH_LIMIT, 137)

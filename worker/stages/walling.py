@@ -1,0 +1,56 @@
+"""Puts the folders that a participant's container writes to behind a wall, where this worker may mount."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from protocol.faults import ParticipantFault
+from sandbox.logs import size
+from sandbox.wall import WallError, raise_wall, take_down
+from worker.archives.copying import copy_folder
+from worker.archives.tree import remove_tree
+from worker.disk import is_full
+from worker.folders import RunFolder
+from worker.stages.bounding import most
+from worker.tools import Tools
+
+_log = structlog.get_logger(__name__)
+
+
+def wall_off(folder: RunFolder, folders: Sequence[Path], tools: Tools) -> None:
+    """One wall around all of them; what they hold already moves behind it. Without one, the watch has to do.
+
+    Raises `ParticipantFault` where what the site sent in place of a docker submission's results does not fit.
+    """
+    given = [_set_aside(path, folder.root / f"given-{number}") for number, path in enumerate(folders)]
+    try:
+        raise_wall(folder.root, folders, most(tools.settings))
+    except WallError as error:
+        _log.warning("no wall for this run, its output is watched only", reason=str(error))
+        take_down(folder.root)
+    for path, aside in zip(folders, given, strict=True):
+        if aside:
+            _bring_back(aside, path, tools)
+
+
+def _set_aside(path: Path, aside: Path) -> Path | None:
+    """Moves what the folder holds, which is most often nothing, out of it."""
+    if not any(path.iterdir()):
+        return None
+    path.rename(aside)
+    path.mkdir()
+    return aside
+
+
+def _bring_back(aside: Path, path: Path, tools: Tools) -> None:
+    try:
+        copy_folder(aside, path)
+    except OSError as error:
+        if not (path.is_mount() and is_full(error)):
+            raise
+        limit = size(tools.settings.worker_output_limit)
+        raise ParticipantFault(f"Your submission's results are larger than the limit of {limit} for output.") from error
+    remove_tree(aside)
