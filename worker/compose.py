@@ -16,13 +16,14 @@ from protocol import broker_url
 from protocol.broker_url import BrokerAddress
 from sandbox.docker.client import EngineTls
 from sandbox.docker.engine import DockerEngine
-from sandbox.engine import ContainerEngine, HostFacts
-from sandbox.errors import EngineUnreachable, GpuUnavailable, SandboxError
+from sandbox.engine import ContainerEngine
+from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable, SandboxError
 from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
 from sandbox.gpu_check import check_gpu
 from sandbox.runner import Sandbox
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
+from worker.engine_fit import UnfitEngineError, check_fit
 from worker.folders import TempDir
 from worker.profiles import make_profiles
 from worker.storage.store import Store
@@ -87,7 +88,8 @@ def tools(
 ) -> Iterator[Tools]:
     """Everything that runs need, for as long as the block lasts; `store` in place of the sites' signed URLs.
 
-    Raises `SetUpError`, `UnreachableError` (engine away, or without the GPUs asked for) and
+    Raises `SetUpError` (also for an engine that cannot hold the walls), `UnreachableError` (engine away, or
+    without the GPUs asked for) and
     `TempDirTakenError`.
     """
     held = TempDir(temp_dir or settings.submission_temp_dir)
@@ -105,9 +107,11 @@ def _gathered(
     _check_input_folder(settings)
     try:
         host = engine.host_facts()
-        check_runtime(settings, host)
+        check_fit(settings, engine, host)
         gpus = checked_gpus(settings, engine)
-    except (EngineUnreachable, GpuUnavailable) as error:
+    except UnfitEngineError as error:
+        raise SetUpError(str(error)) from error
+    except (EngineUnreachable, EngineRefused, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
     return Tools(
         settings=settings,
@@ -117,6 +121,7 @@ def _gathered(
         temp_dir=temp_dir,
         updates=updates,
         profiles=make_profiles(settings, host),
+        remapped_root=host.remapped_root,
         gpus=gpus,
         progress=progress,
     )
@@ -163,16 +168,6 @@ def checked_gpus(settings: Settings, engine: ContainerEngine) -> GpuAllotment | 
         raise SetUpError(f"WORKER_GPUS, WORKER_GPUS_PER_RUN: {error}") from error
     check_gpu(engine, GpuRequest(ids))
     return allotment
-
-
-def check_runtime(settings: Settings, host: HostFacts) -> None:
-    """Raises `SetUpError` where the engine has no runtime of that name; a shim's own name it may know all the same."""
-    runtime = settings.worker_runtime
-    if runtime and runtime not in host.runtimes and "." not in runtime:
-        raise SetUpError(
-            f"WORKER_RUNTIME: the engine has no runtime {runtime}; it has {', '.join(host.runtimes)}. "
-            "Another is named in /etc/docker/daemon.json."
-        )
 
 
 def _check_input_folder(settings: Settings) -> None:

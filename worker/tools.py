@@ -94,7 +94,10 @@ class Peers:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The resources and rules of this worker. `worker_id` goes on every container's labels."""
+    """The resources and rules of this worker. `worker_id` goes on every container's labels.
+
+    `remapped_root` is who a container's root is on the host (uid, gid), where that is not root itself.
+    """
 
     settings: Settings
     worker_id: str
@@ -103,5 +106,6 @@ class Tools:
     temp_dir: TempDir
     updates: UpdateSink
     profiles: Profiles
+    remapped_root: tuple[int, int] | None = None
     gpus: GpuAllotment | None = None
     progress: Progress | None = field(default=None, repr=False)

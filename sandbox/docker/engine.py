@@ -30,6 +30,7 @@ from sandbox.docker.errors import (
     translated,
     without_queries,
 )
+from sandbox.docker.facts import host_facts
 from sandbox.docker.pull import pull
 from sandbox.engine import ContainerSpec, ContainerState, EngineReport, HostFacts, Image, PullProgress
 from sandbox.errors import EngineUnreachable
@@ -41,6 +42,8 @@ _KILL_TIMEOUT = 3.0
 _PULL_PATIENCE = 120.0
 # A socket's time-out must stay below 2**31 milliseconds.
 _LONGEST_WAIT = 86400.0
+# Podman's word (status 500) for a container that runs no more, where Docker answers 409.
+_ENDED = "container state improper"
 
 
 class DockerEngine:
@@ -76,16 +79,7 @@ class DockerEngine:
     def host_facts(self) -> HostFacts:
         """What the engine says of itself and its host."""
         with translated("asking for its facts"):
-            info = self._api.info()
-        return HostFacts(
-            engine_version=info.get("ServerVersion", ""),
-            cpus=int(info["NCPU"]),
-            memory=int(info["MemTotal"]),
-            os_type=info.get("OSType", ""),
-            swap_limit=bool(info.get("SwapLimit")),
-            runtimes=tuple(sorted(info.get("Runtimes") or ())),
-            cdi=bool(info.get("CDISpecDirs")),
-        )
+            return host_facts(self._api.info(), self._api.version())
 
     def report(self) -> EngineReport:
         """What it says of itself, for an operator to read."""
@@ -190,7 +184,7 @@ class DockerEngine:
 
     def signal(self, container: str, name: str) -> None:
         """Sends it a signal, within a few seconds and past all other calls; no error where it has ended."""
-        with translated("sending a signal"), tolerating(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+        with translated("sending a signal"), tolerating(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, words=_ENDED):
             self._kills.kill(container, name)
 
     def remove(self, container: str) -> None:

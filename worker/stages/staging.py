@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 from protocol.run import RunRequest
+from worker.archives.tree import give
 from worker.archives.unpack import ArchiveLimits
 from worker.bundles.fetch import fetch
 from worker.folders import RunFolder
@@ -28,7 +29,7 @@ def stage(request: RunRequest, folder: RunFolder, tools: Tools) -> StagedRun:
     docker_submission, noted = theirs.result(), notes.result()
     _set_aside_hidden(folder)
     programs = read_programs(request, folder, docker_submission, organisers.result, tools)
-    _prepare(folder, request)
+    _prepare(folder, request, tools)
     return StagedRun(request, folder, programs, noted)
 
 
@@ -60,7 +61,7 @@ def _set_aside_hidden(folder: RunFolder) -> None:
         fetched.rename(folder.hidden_ref)
 
 
-def _prepare(folder: RunFolder, request: RunRequest) -> None:
+def _prepare(folder: RunFolder, request: RunRequest, tools: Tools) -> None:
     """The folders that containers write to, for whichever user they run as."""
     (folder.run / "input").mkdir(exist_ok=True)
     written = [folder.output, folder.temp, folder.shared]
@@ -69,3 +70,5 @@ def _prepare(folder: RunFolder, request: RunRequest) -> None:
         written.append(folder.results)
     for path in written:
         path.chmod(_WHERE_CONTAINERS_WRITE)
+    if tools.remapped_root:  # organisers' programs write as root anywhere in the run's folder
+        give(folder.run, *tools.remapped_root)
