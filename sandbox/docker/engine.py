@@ -97,8 +97,8 @@ class DockerEngine:
         )
 
     @cached_property
-    def _cpus(self) -> int:
-        return self.host_facts().cpus
+    def _facts(self) -> HostFacts:
+        return self.host_facts()
 
     def find_image(self, reference: str) -> Image | None:
         """The image under that reference or id, if the engine holds it. Raises `ImageInvalid`."""
@@ -115,7 +115,9 @@ class DockerEngine:
         """Fetches the image anew, within `deadline` seconds, through a connection of its own."""
         login = registry_login(reference, self._registry_auth)
         with self._client(min(deadline, self._pull_patience)) as client:
-            pulled = pull(client, reference, login=login, deadline=deadline, progress=progress)
+            pulled = pull(
+                client, reference, login=login, deadline=deadline, progress=progress, podman=self._facts.podman
+            )
         image = self.find_image(pulled)
         if image is None:
             raise EngineUnreachable(f"The container engine lost {reference} right after its pull.")
@@ -135,7 +137,7 @@ class DockerEngine:
 
     def create(self, spec: ContainerSpec) -> str:
         """Makes the container, not started, and returns its id."""
-        config = container_config(spec, host_cpus=self._cpus)
+        config = container_config(spec, host_cpus=self._facts.cpus)
         with translated("making a container", partial(create_error, spec.image)):
             made = self._api.create_container_from_config(config, spec.name)  # type: ignore[no-untyped-call]
             return str(made["Id"])

@@ -37,12 +37,14 @@ def executed(submission: Submission, host: str, folder: Path) -> Finished:
         "WORKER_ORGANISER_NETWORK": "none",  # a bridge needs plugins that the packages unpacked here lack
         "WORKER_MEMORY_LIMIT": "96m",
         "WORKER_STOP_GRACE": "1s",
+        "LOG_LEVEL": "INFO",
     }
     return codalab_worker("exec", "--json", "-", stdin=message(submission), settings=settings, folder=folder)
 
 
 def sentence(done: Finished) -> str:
     assert done.returncode == ExitCode.RUN_FAILED, done.stderr
+    print(done.stderr)
     told, _, _ = json_lines(done.stdout)[-1]["extra"]["traceback"].partition("\n\n")
     return str(told)
 

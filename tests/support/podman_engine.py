@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.own_engine import programs_folder
-from worker.demo import engine, packages
+from worker.demo import packages
 from worker.demo.places import fresh_folder, run_folder
 from worker.demo.processes import start, stop, wait_until
 
@@ -33,14 +34,14 @@ runc = ["{programs}/runc"]
 @contextmanager
 def podman_engine(registry: str) -> Iterator[str]:
     """Have one for a while, as root, without any image and able to pull from that registry; give its docker host."""
-    root = packages.unpacked([*_PACKAGES, _SHARED], "podman")
+    root = packages.unpacked([*_PACKAGES, _SHARED], "podman-1")
     folder = fresh_folder(run_folder() / "podman")
     host = f"unix://{folder}/podman.sock"
     argv = [f"{root}/usr/bin/podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run"]
     argv += ["--tmpdir", f"{folder}/tmp", "system", "service", "--time", "0", host]
     child = start("podman", argv, folder, {**os.environ, **_environment(root, folder, registry)})
     try:
-        wait_until(lambda: _pings(host), child, 60)
+        wait_until(lambda: _answers(host), child, 60)
         yield host
     finally:
         stop(child)
@@ -71,7 +72,10 @@ def _environment(root: Path, folder: Path, registry: str) -> dict[str, str]:
     }
 
 
-def _pings(host: str) -> bool:
-    with suppress(Exception), closing(engine.connect(host, timeout=5)) as client:
-        return bool(client.ping())
+def _answers(host: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.settimeout(5)
+        probe.connect(host.removeprefix("unix://"))
+        probe.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+        return b" 200 " in probe.recv(64)
     return False
