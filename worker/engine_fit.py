@@ -34,7 +34,7 @@ def check_fit(settings: Settings, engine: ContainerEngine, host: HostFacts) -> N
         except RuntimeUnavailable as error:
             raise UnfitEngineError(f"WORKER_RUNTIME: {error}") from error
     if host.podman:
-        _log.warning(PODMAN)
+        _log.warning("engine is podman", consequence=PODMAN)
 
 
 def check_kind(host: HostFacts) -> None:

@@ -38,8 +38,9 @@ def pull(
 ) -> str:
     """Pulls within `deadline` seconds, and returns the name by which exactly what was pulled is found.
 
-    That is its digest; Podman, which tells none, ends with the image's id. `client` must serve this pull alone; its own time-out is for how long nothing may move. Raises
-    `ImageNotFound`, `ImageInvalid`, `RegistryUnreachable`, or `EngineUnreachable` where the engine went away.
+    That is its digest; Podman, which tells none, ends with the image's id. `client` must serve this pull alone;
+    its own time-out is for how long nothing may move. Raises `ImageNotFound`, `ImageInvalid`,
+    `RegistryUnreachable`, or `EngineUnreachable` where the engine went away.
     """
     pulled = None
     with _timer(client, deadline) as expired:
@@ -80,9 +81,7 @@ def _timer(client: EngineClient, deadline: float) -> Iterator[Callable[[], bool]
         timer.cancel()
 
 
-def _name_of(
-    client: EngineClient, reference: str, login: Mapping[str, Any], layers: _Layers, *, podman: bool
-) -> str:
+def _name_of(client: EngineClient, reference: str, login: Mapping[str, Any], layers: _Layers, *, podman: bool) -> str:
     """Reads the whole stream, for what the engine names at the end of what it pulled."""
     digest = image = ""
     for event in client.pull(reference, stream=True, decode=True, auth_config=dict(login)):

@@ -16,7 +16,9 @@ from worker.exit_codes import ExitCode
 pytestmark = pytest.mark.acceptance
 
 # Files that nobody else may read, of two users; what a container's root may do to files of the platform.
-LEAVE = "cat /proc/self/uid_map; printf 42 > /mnt/out/answer.txt; mkdir /mnt/out/closed; echo x > /mnt/out/closed/file; "
+LEAVE = (
+    "cat /proc/self/uid_map; printf 42 > /mnt/out/answer.txt; mkdir /mnt/out/closed; echo x > /mnt/out/closed/file; "
+)
 CLOSE = "chmod 600 /mnt/out/answer.txt; chmod 000 /mnt/out/closed"
 MEDDLE = b"""
 for place in ("/codalab/run/new", str(given / "ref" / "new"), "/codalab/run/program/new", "/codalab/run/temp/new"):

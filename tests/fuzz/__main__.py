@@ -1,7 +1,7 @@
 """`make fuzz`: every reader of what strangers send, each for FUZZ_SECONDS (20).
 
-    python -m tests.fuzz [TARGET …]         all targets, or those named
-    python -m tests.fuzz TARGET=BASE64      one input again: what a find prints
+python -m tests.fuzz [TARGET …]         all targets, or those named
+python -m tests.fuzz TARGET=BASE64      one input again: what a find prints
 """
 
 from __future__ import annotations

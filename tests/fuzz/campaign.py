@@ -1,4 +1,4 @@
-"""Fuzzing of one target for a while: rounds of Hypothesis, each with seeds of its own, a find shrunk and kept."""
+"""Fuzzing of one target for a while; the first find ends it, and is made as small as it will go."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-
-from tests.fuzz.mutations import inputs
+from tests.fuzz.mutations import mutated, smallest
 from tests.fuzz.targets import Target
 
-LONGEST = 5.0
+LONGEST = 10.0
 """Seconds that one input may take, on a machine that does other things, too."""
-
-_ROUND = 500
-_PHASES = (Phase.generate, Phase.shrink)
 
 
 class TooSlow(Exception):
@@ -43,13 +39,13 @@ class Campaign:
 
 def fuzz(target: Target, seconds: float) -> Campaign:
     """Until something is found or the time is up; every seed as it stands comes first."""
-    began, tried = time.monotonic(), 0
-    seeds = target.seeds()
-    found = next((find for data in seeds if (find := attempt(target, data))), None)
-    while found is None and time.monotonic() - began < seconds:
-        tried += _ROUND
-        found = _round(target, seeds)
-    return Campaign(tried + len(seeds), time.monotonic() - began, found)
+    began, random, seeds = time.monotonic(), Random(), target.seeds()
+    tried = 0
+    for data in _inputs(random, seeds, began + seconds):
+        tried += 1
+        if find := attempt(target, data):
+            return Campaign(tried, time.monotonic() - began, _small(target, find))
+    return Campaign(tried, time.monotonic() - began, None)
 
 
 def attempt(target: Target, data: bytes) -> Find | None:
@@ -62,22 +58,20 @@ def attempt(target: Target, data: bytes) -> Find | None:
     return None
 
 
-def _round(target: Target, seeds: list[bytes]) -> Find | None:
-    finds: list[Find] = []
+def _inputs(random: Random, seeds: list[bytes], end: float) -> Iterator[bytes]:
+    yield from seeds
+    while time.monotonic() < end:
+        yield mutated(random, seeds)
 
-    @seed(time.monotonic_ns())
-    @settings(max_examples=_ROUND, deadline=None, database=None, phases=_PHASES, suppress_health_check=list(HealthCheck))
-    @given(inputs(seeds))
-    def run(data: bytes) -> None:
-        if find := attempt(target, data):
-            finds.append(find)
-            raise find.error
 
-    try:
-        run()
-    except Exception:  # noqa: BLE001 - the last find is the one that it was shrunk to
-        return finds[-1]
-    return None
+def _small(target: Target, find: Find) -> Find:
+    def again(data: bytes) -> bool:
+        found = attempt(target, data)
+        return found is not None and type(found.error) is type(find.error)
+
+    if isinstance(find.error, TooSlow):
+        return find
+    return attempt(target, smallest(find.data, again)) or find
 
 
 @contextmanager

