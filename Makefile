@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PARTS := $(BIN)/python -m worker.demo.parts
 PYTEST_ARGS ?=
 
-.PHONY: help venv demo test unit bench lint format services services-down clean pins
+.PHONY: help venv demo test unit fuzz bench lint format services services-down clean pins
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -31,6 +31,9 @@ test: lint ## lint and every test, with the real parts up; stops what it started
 unit: $(VENV)/.installed ## tests that need nothing but Python
 	@echo "unit: tests without I/O"
 	@$(BIN)/python -m pytest -q tests/unit $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed ## hostile input for every reader, FUZZ_SECONDS (20) each; a find is printed with how to repeat it
+	@$(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/.installed ## the worker's overhead over the floor, its memory and idle CPU
 	@$(PARTS) run -- $(BIN)/python -m tests.bench

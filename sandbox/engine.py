@@ -94,7 +94,10 @@ class HostFacts:
     """The engine and the host that it runs on, as far as defaults and preflight need them. `memory` is bytes.
 
     `swap_limit` is False where the kernel does not hold containers to a limit of swap; `cdi` True
-    where the engine injects devices by CDI name; `name` is what the host calls itself.
+    where the engine injects devices by CDI name; `name` is what the host calls itself. `podman` tells
+    Podman's Docker-compatible API from Docker's own engine, `rootless` an engine that runs without root's
+    rights. `remapped_root` is (uid, gid) on the host of a container's root, None where that is root itself.
+    `limits_not_held` names what the engine would accept as a limit, and then not hold a container to.
     """
 
     name: str
@@ -105,6 +108,10 @@ class HostFacts:
     swap_limit: bool
     runtimes: tuple[str, ...]
     cdi: bool
+    podman: bool = False
+    rootless: bool = False
+    remapped_root: tuple[int, int] | None = None
+    limits_not_held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ SandboxError
 ├── EngineRefused         the engine answered and will not do it: a bug of ours or of its set-up
 ├── FolderUnseen          a folder to be mounted is none of the engine's host: the worker's set-up
 ├── GpuUnavailable        a GPU was asked for and this engine has none to give
+├── RuntimeUnavailable    an OCI runtime was asked for that this engine cannot start containers by
 └── ImageError            `reference` is the image asked for
     ├── ImageNotFound     no such image, or none that we may see
     │   └── ImageNotHeld  the engine has it not, and may not pull
@@ -33,6 +34,10 @@ class FolderUnseen(SandboxError):
 
 class GpuUnavailable(SandboxError):
     """The engine has no GPU of the kind asked for; its own words are the message."""
+
+
+class RuntimeUnavailable(SandboxError):
+    """The engine has no such OCI runtime, or it does not work; the message names the mend."""
 
 
 class ImageError(SandboxError):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
-
-from sandbox.engine import ContainerEngine, ContainerSpec, StartRefused
+from sandbox.empty_container import empty_container
+from sandbox.engine import ContainerEngine, StartRefused
 from sandbox.errors import GpuUnavailable
 from sandbox.gpu import GpuRequest
-from sandbox.profile import SecurityProfile
 
-_MIB = 1 << 20
-_NOTHING = "/no-such-command"
+_PODMAN = (
+    "Podman ignores requests for GPUs made through its Docker-compatible API, and runs the container without one: "
+    "take a Docker engine for a worker with GPUs."
+)
 
 
 def check_gpu(engine: ContainerEngine, request: GpuRequest) -> None:
@@ -18,18 +18,15 @@ def check_gpu(engine: ContainerEngine, request: GpuRequest) -> None:
 
     Raises `GpuUnavailable` with a sentence that names the mend, or `EngineRefused`, `EngineUnreachable`.
     """
-    profile = SecurityProfile(memory=256 * _MIB, cpus=1, pids=64, shm_size=16 * _MIB, gpus=request)
-    with engine.empty_image() as image:
-        name = f"codalab-gpu-check-{uuid.uuid4().hex[:12]}"
-        container = engine.create(ContainerSpec(name=name, image=image.id, profile=profile, command=(_NOTHING,)))
+    if engine.host_facts().podman:
+        raise GpuUnavailable(_PODMAN)
+    with empty_container(engine, "gpu-check", gpus=request) as container:
         try:
             engine.start(container)
         except StartRefused:
             return  # so the GPUs were given, and only the command is missing
         except GpuUnavailable as error:
             raise GpuUnavailable(_sentence(request, error)) from error
-        finally:
-            engine.remove(container)
 
 
 def _sentence(request: GpuRequest, error: GpuUnavailable) -> str:

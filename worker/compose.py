@@ -17,7 +17,7 @@ from protocol.broker_url import BrokerAddress
 from sandbox.docker.client import EngineTls
 from sandbox.docker.engine import DockerEngine
 from sandbox.engine import ContainerEngine, HostFacts
-from sandbox.errors import EngineUnreachable, FolderUnseen, GpuUnavailable, SandboxError
+from sandbox.errors import EngineRefused, EngineUnreachable, FolderUnseen, GpuUnavailable, SandboxError
 from sandbox.folder_check import check_folder
 from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
 from sandbox.gpu_check import check_gpu
@@ -26,6 +26,7 @@ from sandbox.runner import Sandbox
 from sandbox.wall import why_no_wall
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
+from worker.engine_fit import UnfitEngineError, check_fit
 from worker.folders import TempDir
 from worker.profiles import make_profiles
 from worker.storage.store import Store
@@ -90,8 +91,8 @@ def tools(
 ) -> Iterator[Tools]:
     """Everything that runs need, for as long as the block lasts; `store` in place of the sites' signed URLs.
 
-    Raises `SetUpError` (settings that do not fit, or a folder that the engine does not see), `UnreachableError`
-    (engine away, or without the GPUs asked for) and `TempDirTakenError`.
+    Raises `SetUpError` (settings that do not fit, a folder that the engine does not see, an engine that cannot hold
+    the walls), `UnreachableError` (engine away, or without the GPUs asked for) and `TempDirTakenError`.
     """
     held = TempDir(temp_dir or settings.submission_temp_dir)
     try:
@@ -107,10 +108,12 @@ def _gathered(
     engine = docker_engine(settings)
     try:
         host = engine.host_facts()
-        check_runtime(settings, host)
+        check_fit(settings, engine, host)
         _check_folders(settings, engine, temp_dir)
         gpus = checked_gpus(settings, engine)
-    except (EngineUnreachable, GpuUnavailable) as error:
+    except UnfitEngineError as error:
+        raise SetUpError(str(error)) from error
+    except (EngineUnreachable, EngineRefused, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
     return Tools(
         settings=_named(settings, engine, host),
@@ -120,6 +123,7 @@ def _gathered(
         temp_dir=temp_dir,
         updates=updates,
         profiles=make_profiles(settings, host),
+        remapped_root=host.remapped_root,
         gpus=gpus,
         walls=_walls(settings, engine, temp_dir),
         progress=progress,
@@ -180,16 +184,6 @@ def checked_gpus(settings: Settings, engine: ContainerEngine) -> GpuAllotment | 
         raise SetUpError(f"WORKER_GPUS, WORKER_GPUS_PER_RUN: {error}") from error
     check_gpu(engine, GpuRequest(ids))
     return allotment
-
-
-def check_runtime(settings: Settings, host: HostFacts) -> None:
-    """Raises `SetUpError` where the engine has no runtime of that name; a shim's own name it may know all the same."""
-    runtime = settings.worker_runtime
-    if runtime and runtime not in host.runtimes and "." not in runtime:
-        raise SetUpError(
-            f"WORKER_RUNTIME: the engine has no runtime {runtime}; it has {', '.join(host.runtimes)}. "
-            "Another is named in /etc/docker/daemon.json."
-        )
 
 
 def _known_to_be_shared(settings: Settings) -> tuple[SharedFolder, ...]:

@@ -96,7 +96,8 @@ class Peers:
 class Tools:
     """The resources and rules of this worker.
 
-    `worker_id` goes on every container's labels. `walls` says whether file systems of a fixed size may be mounted.
+    `worker_id` goes on every container's labels. `remapped_root` is who a container's root is on the host (uid, gid),
+    where that is not root itself. `walls` says whether file systems of a fixed size may be mounted.
     """
 
     settings: Settings
@@ -106,6 +107,7 @@ class Tools:
     temp_dir: TempDir
     updates: UpdateSink
     profiles: Profiles
+    remapped_root: tuple[int, int] | None = None
     gpus: GpuAllotment | None = None
     walls: bool = False
     progress: Progress | None = field(default=None, repr=False)

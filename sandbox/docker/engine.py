@@ -30,6 +30,7 @@ from sandbox.docker.errors import (
     translated,
     without_queries,
 )
+from sandbox.docker.facts import host_facts
 from sandbox.docker.image_files import obstacle
 from sandbox.docker.own_container import own_container_id, shared_folders
 from sandbox.docker.pull import pull
@@ -45,6 +46,8 @@ _KILL_TIMEOUT = 3.0
 _PULL_PATIENCE = 120.0
 # A socket's time-out must stay below 2**31 milliseconds.
 _LONGEST_WAIT = 86400.0
+# Podman's word (status 500) for a container that runs no more, where Docker answers 409.
+_ENDED = "container state improper"
 
 
 class DockerEngine:
@@ -88,17 +91,7 @@ class DockerEngine:
     def host_facts(self) -> HostFacts:
         """What the engine says of itself and its host."""
         with translated("asking for its facts"):
-            info = self._api.info()
-        return HostFacts(
-            name=info.get("Name", ""),
-            engine_version=info.get("ServerVersion", ""),
-            cpus=int(info["NCPU"]),
-            memory=int(info["MemTotal"]),
-            os_type=info.get("OSType", ""),
-            swap_limit=bool(info.get("SwapLimit")),
-            runtimes=tuple(sorted(info.get("Runtimes") or ())),
-            cdi=bool(info.get("CDISpecDirs")),
-        )
+            return host_facts(self._api.info(), self._api.version())
 
     def report(self) -> EngineReport:
         """What it says of itself, for an operator to read."""
@@ -116,8 +109,8 @@ class DockerEngine:
         )
 
     @cached_property
-    def _cpus(self) -> int:
-        return self.host_facts().cpus
+    def _facts(self) -> HostFacts:
+        return self.host_facts()
 
     def find_image(self, reference: str) -> Image | None:
         """The image under that reference or id, if the engine holds it. Raises `ImageInvalid`."""
@@ -134,7 +127,9 @@ class DockerEngine:
         """Fetches the image anew, within `deadline` seconds, through a connection of its own."""
         login = registry_login(reference, self._registry_auth)
         with self._client(min(deadline, self._pull_patience)) as client:
-            pulled = pull(client, reference, login=login, deadline=deadline, progress=progress)
+            pulled = pull(
+                client, reference, login=login, deadline=deadline, progress=progress, podman=self._facts.podman
+            )
         image = self.find_image(pulled)
         if image is None:
             raise EngineUnreachable(f"The container engine lost {reference} right after its pull.")
@@ -154,7 +149,7 @@ class DockerEngine:
 
     def create(self, spec: ContainerSpec) -> str:
         """Makes the container, not started, and returns its id."""
-        config = container_config(spec, host_cpus=self._cpus, host_paths=self._host_paths)
+        config = container_config(spec, host_cpus=self._facts.cpus, host_paths=self._host_paths)
         with translated("making a container", partial(create_error, spec.image)):
             made = self._api.create_container_from_config(config, spec.name)  # type: ignore[no-untyped-call]
             return str(made["Id"])
@@ -212,7 +207,7 @@ class DockerEngine:
 
     def signal(self, container: str, name: str) -> None:
         """Sends it a signal, within a few seconds and past all other calls; no error where it has ended."""
-        with translated("sending a signal"), tolerating(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+        with translated("sending a signal"), tolerating(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, words=_ENDED):
             self._kills.kill(container, name)
 
     def remove(self, container: str) -> None:

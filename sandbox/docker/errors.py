@@ -112,12 +112,12 @@ def translated(doing: str, tell: Callable[[APIError], Exception] | None = None) 
 
 
 @contextmanager
-def tolerating(*statuses: HTTPStatus) -> Iterator[None]:
-    """Takes answers of these statuses for success: what was asked for is so already."""
+def tolerating(*statuses: HTTPStatus, words: str | None = None) -> Iterator[None]:
+    """Takes answers of these statuses, or with these words, for success: what was asked for is so already."""
     try:
         yield
     except APIError as error:
-        if error.status_code not in statuses:
+        if error.status_code not in statuses and not (words and words in plain(error)):
             raise
 
 

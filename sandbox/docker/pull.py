@@ -23,7 +23,8 @@ from sandbox.engine import PullProgress
 from sandbox.errors import EngineUnreachable, RegistryUnreachable
 
 _WAITING = "Waiting"
-_AT_REST = {"Download complete", "Pull complete", "Already exists"}
+_COMPLETE = "Download complete"
+_AT_REST = {_COMPLETE, "Pull complete", "Already exists"}
 
 
 def pull(
@@ -33,18 +34,20 @@ def pull(
     login: Mapping[str, Any],
     deadline: float,
     progress: PullProgress | None,
+    podman: bool = False,
 ) -> str:
     """Pulls within `deadline` seconds, and returns the name by which exactly what was pulled is found.
 
-    `client` must serve this pull alone; its own time-out is for how long nothing may move. Raises
-    `ImageNotFound`, `ImageInvalid`, `RegistryUnreachable`, or `EngineUnreachable` where the engine went away.
+    That is its digest; Podman, which tells none, ends with the image's id. `client` must serve this pull alone;
+    its own time-out is for how long nothing may move. Raises `ImageNotFound`, `ImageInvalid`,
+    `RegistryUnreachable`, or `EngineUnreachable` where the engine went away.
     """
-    digest = None
+    pulled = None
     with _timer(client, deadline) as expired:
-        while digest is None:
+        while pulled is None:
             layers = _Layers(progress)
             try:
-                digest = _digest_of(client, reference, login, layers)
+                pulled = _name_of(client, reference, login, layers, podman=podman)
             except APIError as error:
                 raise image_error(reference, plain(error), error.status_code) from None
             except BROKEN_OFF as error:
@@ -53,8 +56,7 @@ def pull(
                 if not (timed_out(error) and layers.queued):
                     raise _broken_off(reference, client.patience, error) from None
                 client.break_off()
-    name, _ = parse_repository_tag(reference)
-    return f"{parse_repository_tag(name)[0]}@{digest}"
+    return pulled
 
 
 def _broken_off(reference: str, patience: float, error: Exception) -> Exception:
@@ -79,19 +81,21 @@ def _timer(client: EngineClient, deadline: float) -> Iterator[Callable[[], bool]
         timer.cancel()
 
 
-def _digest_of(client: EngineClient, reference: str, login: Mapping[str, Any], layers: _Layers) -> str:
-    """Reads the whole stream, for the digest that the engine names at the end of what it pulled."""
-    digest = ""
+def _name_of(client: EngineClient, reference: str, login: Mapping[str, Any], layers: _Layers, *, podman: bool) -> str:
+    """Reads the whole stream, for what the engine names at the end of what it pulled."""
+    digest = image = ""
     for event in client.pull(reference, stream=True, decode=True, auth_config=dict(login)):
         if "error" in event:
             raise image_error(reference, str(event["error"]))
         status = str(event.get("status", ""))
         if status.startswith("Digest: "):
             digest = status.removeprefix("Digest: ")
+        image = str(event.get("id", "")) if podman and status == _COMPLETE else ""
         layers.note(event)
-    if not digest:
+    if not (digest or image):
         raise ConnectionError("its answer ended too soon")
-    return digest
+    name, _ = parse_repository_tag(reference)
+    return image or f"{parse_repository_tag(name)[0]}@{digest}"
 
 
 class _Layers:
@@ -114,7 +118,7 @@ class _Layers:
             self._states[layer] = str(event.get("status"))
         if event.get("status") == "Downloading" and detail.get("total"):
             self._set(layer, int(detail.get("current", 0)), int(detail["total"]))
-        elif event.get("status") == "Download complete" and layer in self._layers:
+        elif event.get("status") == _COMPLETE and layer in self._layers:
             whole = self._layers[layer][1]
             self._set(layer, whole, whole)
 

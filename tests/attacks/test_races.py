@@ -58,7 +58,7 @@ def packed(folder: Path, archive: Path) -> bytes:
 
 
 def shown(folder: Path, page: Path) -> bytes:
-    return page.read_bytes() if copy_web_page(folder, page) else b""
+    return page.read_bytes() if copy_web_page(folder, page, limit=1 << 20) else b""
 
 
 LOOKS: dict[str, Callable[[Path, Path], bytes]] = {"packed": packed, "shown as a page": shown}

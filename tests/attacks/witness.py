@@ -31,7 +31,8 @@ class Witness:
         self._worker = worker
         self._process = psutil.Process(worker.process.pid)
         self._done = threading.Event()
-        filters = {"type": "container", "event": "start", "label": f"{WORKER}={identity(worker.temp_dir)}"}
+        label = f"{WORKER}={identity(worker.temp_dir, client.info()['Name'])}"
+        filters = {"type": "container", "event": "start", "label": label}
         self._events = client.api.events(decode=True, filters=filters)
         self._threads = [threading.Thread(target=self._sample), threading.Thread(target=self._inspect)]
         self.at_rest = self._process.memory_info().rss

@@ -370,3 +370,13 @@ def test_damage_is_refused_or_harmless(changes: list[tuple[int, int]], cut: int,
         else:
             found = [path for path in top.rglob("*") if path.name != "a.zip" or path.parent != top]
             assert all(path.is_relative_to(top / "out") and not path.is_symlink() for path in found)
+
+
+@pytest.mark.parametrize("length", range(4, 23))
+def test_the_beginning_of_an_end_record_is_no_archive(tmp_path: Path, length: int) -> None:
+    """Found by `make fuzz`: shorter than 18 bytes it was taken for a whole record, and ended in an unexpected error."""
+    data = b"PK\5\6" + bytes(length - 4)
+    if length == 22:
+        assert tree(unpacked(tmp_path, data)) == {}
+    else:
+        assert refusal(tmp_path, data) == "is damaged or cut short"

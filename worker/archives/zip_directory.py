@@ -77,7 +77,7 @@ def find_directory(handle: int) -> Directory:
     size = os.fstat(handle).st_size
     window = max(0, size - _END.size - _LONGEST_COMMENT)
     tail = os.pread(handle, size - window, window)
-    at = tail.rfind(b"PK\5\6", 0, len(tail) - _END.size + 4)
+    at = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - _END.size + 4))
     if at < 0:
         raise BadArchive(DAMAGED)
     _, disk, _, _, _, length, start, _ = _END.unpack_from(tail, at)

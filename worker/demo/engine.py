@@ -73,12 +73,20 @@ def connect(host: str, timeout: float = 60) -> docker.DockerClient:
 
 
 def start_dockerd(
-    folder: Path, data: Path, options: Sequence[str] = (), path: str = packages.SYSTEM_PATH
+    folder: Path,
+    data: Path,
+    options: Sequence[str] = (),
+    *,
+    path: str = packages.SYSTEM_PATH,
+    within: Sequence[str] = (),
 ) -> tuple[str, Child]:
-    """Start an engine, sockets and state in a short-named folder; /etc/docker/daemon.json is not heeded."""
+    """Start an engine, sockets and state in a short-named folder; /etc/docker/daemon.json is not heeded.
+
+    `within` is a command that does something first and then becomes the engine, whose words follow its own.
+    """
     host = f"unix://{folder}/docker.sock"
     (folder / "daemon.json").write_text("{}\n")
-    argv = [packages.need("dockerd", "docker.io"), "--host", host, "--data-root", str(data)]
+    argv = [*within, packages.need("dockerd", "docker.io"), "--host", host, "--data-root", str(data)]
     argv += ["--exec-root", str(folder / "exec"), "--pidfile", str(folder / "dockerd.pid")]
     argv += ["--config-file", str(folder / "daemon.json"), "--shutdown-timeout", str(STOP_CONTAINERS_WITHIN)]
     child = start_process("dockerd", [*argv, *options], folder, {**os.environ, "PATH": path})

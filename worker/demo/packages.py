@@ -8,8 +8,10 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 
 from worker.demo.places import cache_folder, say
@@ -95,6 +97,18 @@ def debs(names: Sequence[str], folder: str) -> list[Path]:
         _run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=", *names], "apt-get download", cwd=target)
         (target / "complete").touch()
     return sorted(target.glob("*.deb"))
+
+
+def unpacked(names: Sequence[str], folder: str) -> Path:
+    """Have .deb files unpacked in the cache, once, installed nowhere; give the folder that stands for `/`."""
+    root = cache_folder("unpacked", folder) / "root"
+    if not root.exists():
+        with TemporaryDirectory(dir=root.parent) as draft:
+            for deb in debs(names, folder):
+                subprocess.run(["dpkg-deb", "-x", deb, f"{draft}/root"], check=True)
+            with suppress(OSError):  # another process was quicker, and has made the same
+                Path(draft, "root").rename(root)
+    return root
 
 
 def npm(package: str, version: str) -> Path:

@@ -1,18 +1,16 @@
 """A Docker registry on a loopback port, which engines use without TLS: Debian's `docker-registry`."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import requests
 
 from worker.demo import packages
-from worker.demo.places import LOOPBACK, cache_folder, fresh_folder, pick_port, run_folder
+from worker.demo.places import LOOPBACK, fresh_folder, pick_port, run_folder
 from worker.demo.processes import Child, wait_until
 from worker.demo.processes import start as start_process
 from worker.demo.processes import stop as stop_process
@@ -97,10 +95,4 @@ def _binary() -> Path:
     """Find the registry's program: installed, or taken out of its package (no service, no port 5000)."""
     if installed := packages.program("docker-registry"):
         return Path(installed)
-    binary = cache_folder("registry") / "docker-registry"
-    if not binary.exists():
-        (deb,) = packages.debs(["docker-registry"], "registry")
-        with TemporaryDirectory(dir=binary.parent) as unpacked:
-            subprocess.run(["dpkg-deb", "-x", deb, unpacked], check=True)
-            Path(unpacked, "usr", "bin", binary.name).rename(binary)
-    return binary
+    return packages.unpacked(["docker-registry"], "registry") / "usr" / "bin" / "docker-registry"

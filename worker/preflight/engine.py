@@ -9,10 +9,11 @@ from contextlib import closing, contextmanager
 from config.settings import Settings
 from sandbox.canary_program import ARCHITECTURE
 from sandbox.docker.engine import DockerEngine
-from sandbox.engine import EngineReport
+from sandbox.engine import EngineReport, HostFacts
 from sandbox.errors import GpuUnavailable, SandboxError
 from sandbox.limits_check import LimitsSeen, try_limits
 from worker import compose
+from worker.engine_fit import PODMAN, UnfitEngineError, check_kind
 from worker.preflight.clock import clock_line
 from worker.preflight.lines import CheckLine, Lines, failed, ok, warning
 
@@ -40,10 +41,11 @@ def look_at_engine(settings: Settings) -> Lines:
         yield failed("engine", str(error), _mend_of_absence(settings))
         return
     with closing(engine):
-        report = engine.report()
+        report, facts = engine.report(), engine.host_facts()
         yield _version(report)
+        yield from _kind(facts)
         yield clock_line("the engine", report.clock, time.time())
-        yield from _own_warnings(report, swap=engine.host_facts().swap_limit)
+        yield from _own_warnings(report, swap=facts.swap_limit)
 
 
 def look_at_limits(settings: Settings) -> Lines:
@@ -100,6 +102,15 @@ def _version(report: EngineReport) -> CheckLine:
 
 def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdecimal())
+
+
+def _kind(facts: HostFacts) -> Lines:
+    try:
+        check_kind(facts)
+    except UnfitEngineError as error:
+        yield failed("engine", str(error), "See docs/security.md for the engines that the worker can use.")
+    if facts.podman:
+        yield warning("engine", PODMAN, "Take a Docker engine where participants should be told of it.")
 
 
 def _own_warnings(report: EngineReport, *, swap: bool) -> Lines:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 from protocol.run import RunRequest
+from worker.archives.tree import give
 from worker.archives.unpack import ArchiveLimits
 from worker.bundles.fetch import fetch
 from worker.folders import RunFolder
@@ -74,3 +75,5 @@ def _prepare(folder: RunFolder, request: RunRequest, programs: Programs, tools: 
         wall_off(folder, theirs, tools)
     for path in written:
         path.chmod(_WHERE_CONTAINERS_WRITE)
+    if tools.remapped_root:  # organisers' programs write as root anywhere in the run's folder
+        give(folder.run, *tools.remapped_root)
