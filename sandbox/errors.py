@@ -4,6 +4,7 @@ SandboxError
 ├── EngineUnreachable     nothing answers, it went away in mid-call, or it cannot work now: may pass
 ├── EngineRefused         the engine answered and will not do it: a bug of ours or of its set-up
 ├── GpuUnavailable        a GPU was asked for and this engine has none to give
+├── Cancelled             nobody wants it any more: `sandbox.cancellation`
 └── ImageError            `reference` is the image asked for
     ├── ImageNotFound     no such image, or none that we may see
     │   └── ImageNotHeld  the engine has it not, and may not pull
@@ -28,6 +29,10 @@ class EngineRefused(SandboxError):
 
 class GpuUnavailable(SandboxError):
     """The engine has no GPU of the kind asked for; its own words are the message."""
+
+
+class Cancelled(SandboxError):
+    """Whoever asked for this does not want it any more."""
 
 
 class ImageError(SandboxError):

@@ -13,7 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.spec import Basic, BasicProperties
 
 from worker.broker.connection import ConnectionParameters, basic_properties, ensure_queue
-from worker.broker.delivery import ATTEMPTS_HEADER, Delivery
+from worker.broker.delivery import ATTEMPTS_HEADER, Delivery, Settlement
 from worker.broker.link import AmqpLink, LinkDownError
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ class Consumer:
     ) -> None:
         self._queue = queue
         self._prefetch = prefetch
-        self._on_delivery: Callable[[Delivery], None] = self.give_back
+        self._on_delivery: Callable[[Delivery], None] = lambda _delivery: None
         self._connection: BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
         self._epoch = 0
@@ -53,21 +53,26 @@ class Consumer:
         self._taking = False
         self._call("stop taking", self._cancel)
 
-    def ack(self, delivery: Delivery) -> None:
-        """The run is over. Where the connection that it came by is gone, it will be delivered again."""
-        self._settle("ack", delivery, lambda channel: channel.basic_ack(delivery.tag))
+    def settle(self, delivery: Delivery, how: Settlement) -> None:
+        """Where the connection that it came by is gone, it will be delivered again."""
 
-    def reject(self, delivery: Delivery) -> None:
-        """No run: to the queue's dead-letter exchange if it has one, else discarded."""
-        self._settle("reject", delivery, lambda channel: channel.basic_reject(delivery.tag, requeue=False))
+        def work(channel: BlockingChannel) -> None:
+            tag = int(delivery.hold.partition(":")[2])
+            match how:
+                case Settlement.ACK:
+                    channel.basic_ack(tag)
+                case Settlement.REJECT:
+                    channel.basic_reject(tag, requeue=False)
+                case Settlement.GIVE_BACK:
+                    channel.basic_nack(tag, requeue=True)
+                case Settlement.RETRY:
+                    self._republish(channel, delivery, tag)
 
-    def give_back(self, delivery: Delivery) -> None:
-        """Back to where it was in the queue, as if never taken."""
-        self._settle("give back", delivery, lambda channel: channel.basic_nack(delivery.tag, requeue=True))
+        self._settle(how.name, delivery, work)
 
-    def retry(self, delivery: Delivery) -> None:
-        """To the end of the queue, one failed attempt more on its count."""
-        self._settle("retry", delivery, lambda channel: self._republish(channel, delivery))
+    def is_held(self, delivery: Delivery) -> bool:
+        """True where the broker surely gives it to nobody else at this moment."""
+        return delivery.hold.startswith(f"{self._epoch}:")
 
     def on_connected(self, connection: BlockingConnection) -> None:
         """Looks at the queue, and consumes."""
@@ -104,7 +109,15 @@ class Consumer:
         given = {name: value for name, value in vars(properties).items() if value is not None}
         headers = given.pop("headers", {})
         self._on_delivery(
-            Delivery(method.delivery_tag or 0, self._epoch, bool(method.redelivered), body, headers, given)
+            Delivery(
+                f"{self._epoch}:{method.delivery_tag}",
+                bool(method.redelivered),
+                body,
+                headers,
+                given,
+                str(method.exchange),
+                str(method.routing_key),
+            )
         )
 
     def _cancel(self) -> None:
@@ -113,16 +126,16 @@ class Consumer:
                 self._channel.basic_cancel(tag)
             self._channel.tx_commit()  # what was delivered but not yet handed out goes back
 
-    def _republish(self, channel: BlockingChannel, delivery: Delivery) -> None:
+    def _republish(self, channel: BlockingChannel, delivery: Delivery, tag: int) -> None:
         """A copy with every property kept, so that a worker of another make can take it over."""
-        headers = {**delivery.headers, ATTEMPTS_HEADER: delivery.failed_attempts + 1}
+        headers = {**delivery.headers, ATTEMPTS_HEADER: delivery.counted_attempts + 1}
         properties = basic_properties({**delivery.properties, "headers": headers})
         channel.basic_publish("", self._queue, delivery.body, properties)
-        channel.basic_ack(delivery.tag)
+        channel.basic_ack(tag)
 
     def _settle(self, how: str, delivery: Delivery, work: Callable[[BlockingChannel], object]) -> None:
         def on_thread() -> None:
-            if self._channel and self._channel.is_open and delivery.epoch == self._epoch:
+            if self._channel and self._channel.is_open and self.is_held(delivery):
                 work(self._channel)
                 self._channel.tx_commit()
             else:
