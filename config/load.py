@@ -21,7 +21,6 @@ NOT_YET = frozenset(
         "WORKER_OUTPUT_FILES_LIMIT",
         "WORKER_SCRATCH_LIMIT",
         "WORKER_MIN_FREE_DISK",
-        "WORKER_LEASE_TTL",
         "WORKER_METRICS",
     }
 )

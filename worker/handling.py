@@ -96,16 +96,21 @@ class Handler:
         """Waits for the slots to end."""
         self._pool.shutdown()
 
+    def is_run(self, delivery: Delivery) -> bool:
+        """True where the message can be understood, whatever becomes of it."""
+        try:
+            codalab.run_request(_decoded(delivery))
+        except MessageFault:
+            return False
+        except Fault:
+            return True
+        return True
+
     def on_delivery(self, delivery: Delivery) -> None:
         """Takes a message in hand; returns at once, the work is a slot's."""
         task: CeleryTask | None = None
         try:
-            task = celery_envelope.decode(
-                delivery.body,
-                headers=delivery.headers,
-                content_type=delivery.content_type,
-                content_encoding=delivery.content_encoding,
-            )
+            task = _decoded(delivery)
             request = codalab.run_request(task)
         except Fault as fault:
             self._pool.submit(self._refuse, delivery, fault, _whom_to_tell(fault, task))
@@ -118,14 +123,15 @@ class Handler:
 
     def _take(self, request: RunRequest, delivery: Delivery) -> None:
         held = Held(delivery, RunControl(), _in_work(request, delivery, time_limit(request, self._tools)))
-        match self._in_hand.arrive(held):
-            case Arrival.NEW:
-                self._pool.submit(self._work, request, held)
-            case Arrival.DUPLICATE:
-                _log.warning("delivered again, its run is done or in work here", run=request.message_id)
-                self._settler.settle(delivery, Settlement.ACK)
-            case Arrival.ADOPTED:
-                _log.info("delivered again, its run goes on", run=request.message_id)
+        arrival, surplus = self._in_hand.arrive(held)
+        if arrival is Arrival.NEW:
+            self._pool.submit(self._work, request, held)
+        elif arrival is Arrival.ADOPTED:
+            _log.info("delivered again, its run goes on", run=request.message_id)
+        else:
+            _log.warning("delivered again, its run is done or in work here", run=request.message_id)
+        if surplus:
+            self._settler.settle(surplus, Settlement.ACK)
 
     def _refuse(self, delivery: Delivery, fault: Fault, whom: Addressee | None) -> None:
         """Tells the site, where it can be told; a message that is no run is kept, and rejected."""
@@ -175,6 +181,15 @@ def _in_work(request: RunRequest, delivery: Delivery, limit: float) -> RunInWork
         priority=delivery.priority,
         predict=request.predict,
         docker_submission=bool(request.submission),
+    )
+
+
+def _decoded(delivery: Delivery) -> CeleryTask:
+    return celery_envelope.decode(
+        delivery.body,
+        headers=delivery.headers,
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
     )
 
 

@@ -52,16 +52,16 @@ class InHand:
         self._lost: list[Held] = []
         self._ended = Remembered(_REMEMBERED)
 
-    def arrive(self, held: Held) -> Arrival:
-        """Notes the delivery, and says what it is."""
+    def arrive(self, held: Held) -> tuple[Arrival, Delivery | None]:
+        """Notes the delivery; says what it is, and which delivery there is now one too many of, to be acknowledged."""
         with self._lock:
             mine = self._working.get(held.run.message_id)
             if mine is None:
                 return self._first(held)
             if self._is_held(mine.delivery):
-                return Arrival.DUPLICATE
-            mine.delivery = held.delivery
-            return Arrival.ADOPTED
+                return Arrival.DUPLICATE, held.delivery
+            former, mine.delivery = mine.delivery, held.delivery
+            return Arrival.ADOPTED, former
 
     def begin(self, held: Held) -> None:
         """Waits until no lost work on the same run is left: its containers are about to go."""
@@ -121,8 +121,8 @@ class InHand:
         with self._lock:
             return len(self._working) + len(self._lost)
 
-    def _first(self, held: Held) -> Arrival:
+    def _first(self, held: Held) -> tuple[Arrival, Delivery | None]:
         if held.delivery.returned and held.run.message_id in self._ended:
-            return Arrival.DUPLICATE
+            return Arrival.DUPLICATE, held.delivery
         self._working[held.run.message_id] = held
-        return Arrival.NEW
+        return Arrival.NEW, None

@@ -110,7 +110,8 @@ class Site:
             "SITE_BROKER_URL": self.broker_url,
         }
         command = [sys.executable, "-m", "celery", "-A", "tests.support.site_app", "worker", "-l", "WARNING"]
-        options = ["-P", "solo", "--without-mingle", "--without-gossip", "--without-heartbeat"]
+        name = ["-n", f"{self.updates_queue}@%h"]  # of two nodes of one name the broker refuses the second
+        options = [*name, "-P", "solo", "--without-mingle", "--without-gossip", "--without-heartbeat"]
         process = subprocess.Popen([*command, *options], env=environment, pass_fds=(writer,))
         os.close(writer)
         thread = Thread(target=self._read, args=(reader,), daemon=True)

@@ -19,7 +19,7 @@ def let_go(_delivery: Delivery) -> bool:
 
 def test_a_first_delivery_is_new() -> None:
     hand = InHand(still_held)
-    assert hand.arrive(held("a", delivery("1"))) is Arrival.NEW
+    assert hand.arrive(held("a", delivery("1")))[0] is Arrival.NEW
     assert len(hand) == 1
     assert [run.message_id for run in hand.runs()] == ["a"]
 
@@ -27,7 +27,7 @@ def test_a_first_delivery_is_new() -> None:
 def test_after_a_lost_hold_work_takes_the_second_delivery_as_its_own() -> None:
     hand, mine = InHand(let_go), held("a", delivery("1"))
     hand.arrive(mine)
-    assert hand.arrive(held("a", delivery("2", redelivered=True))) is Arrival.ADOPTED
+    assert hand.arrive(held("a", delivery("2", redelivered=True)))[0] is Arrival.ADOPTED
     settled = hand.leave(mine, ended=True)
     assert settled
     assert settled.hold == "2"
@@ -36,7 +36,7 @@ def test_after_a_lost_hold_work_takes_the_second_delivery_as_its_own() -> None:
 def test_the_same_message_twice_is_a_duplicate_while_the_first_is_held() -> None:
     hand, mine = InHand(still_held), held("a", delivery("1"))
     hand.arrive(mine)
-    assert hand.arrive(held("a", delivery("2"))) is Arrival.DUPLICATE
+    assert hand.arrive(held("a", delivery("2")))[0] is Arrival.DUPLICATE
     settled = hand.leave(mine, ended=True)
     assert settled
     assert settled.hold == "1"
@@ -49,7 +49,7 @@ def test_what_ended_here_is_not_worked_again_when_it_comes_back(again: Delivery)
     hand, mine = InHand(still_held), held("a", delivery("1"))
     hand.arrive(mine)
     hand.leave(mine, ended=True)
-    assert hand.arrive(held("a", again)) is Arrival.DUPLICATE
+    assert hand.arrive(held("a", again))[0] is Arrival.DUPLICATE
     assert len(hand) == 0
 
 
@@ -57,14 +57,14 @@ def test_what_was_given_back_is_worked_again() -> None:
     hand, mine = InHand(still_held), held("a", delivery("1"))
     hand.arrive(mine)
     hand.leave(mine, ended=False)
-    assert hand.arrive(held("a", delivery("2", redelivered=True))) is Arrival.NEW
+    assert hand.arrive(held("a", delivery("2", redelivered=True)))[0] is Arrival.NEW
 
 
 def test_what_somebody_published_anew_is_worked_again() -> None:
     hand, mine = InHand(still_held), held("a", delivery("1"))
     hand.arrive(mine)
     hand.leave(mine, ended=True)
-    assert hand.arrive(held("a", delivery("2"))) is Arrival.NEW
+    assert hand.arrive(held("a", delivery("2")))[0] is Arrival.NEW
 
 
 def test_lost_work_is_interrupted_and_settles_nothing() -> None:
@@ -83,7 +83,7 @@ def test_a_lost_run_that_comes_back_is_worked_when_the_lost_work_has_ended() -> 
     hand, mine, again = InHand(still_held), held("a", delivery("1")), held("a", delivery("2"))
     hand.arrive(mine)
     hand.lose(mine.delivery)
-    assert hand.arrive(again) is Arrival.NEW
+    assert hand.arrive(again)[0] is Arrival.NEW
     order: list[str] = []
 
     def work() -> None:

@@ -75,6 +75,13 @@ class AmqpStatusSink:
         """Publishes what waits."""
         self._flush()
 
+    def on_disconnected(self) -> None:
+        """What waits is published on the next connection."""
+        self._connection = self._channel = None
+
+    def on_blocked(self) -> None:
+        """Updates wait all the same."""
+
     def _flush(self) -> None:
         while head := self._head():
             envelope, future = head
