@@ -91,6 +91,7 @@ class Consumer:
         if not channel.is_open:
             _log.warning("the broker closed the intake channel; what was in hand is taken up again")
             self._holding.open_channel()
+        self._holding.settle()  # what was asked for while there was no connection, or only half of one
         if self._holding.has_room:
             self._open_intake(self._connection)
 

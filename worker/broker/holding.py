@@ -198,11 +198,13 @@ class Holding:
         """What the lease queue holds: leases that were missing, and, after a start, those of an earlier life."""
         if not self.leasing or not self.channel or not self.channel.is_open:
             return
-        strays = []
+        strays, missed = [], self._misses_some()
         while copy := self.channel.fetch():
             if not self._attach(copy):
                 strays.append(copy)
         self._renew()
+        if missed and not self._misses_some():
+            _log.info("the leases of the runs in work are in hand again")
         for stray in strays:
             self._take_stray(stray)
         if self._misses_some() and self._connection:

@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 from pika.adapters.blocking_connection import BlockingConnection
@@ -141,7 +141,7 @@ class AmqpLink:
 
     def _watch_blocking(self, connection: BlockingConnection) -> None:
         """By the connection beneath: pika's own would call back only when whatever is blocked has been done."""
-        beneath = connection._impl  # noqa: SLF001 -- see above
+        beneath = cast("Any", connection)._impl  # noqa: SLF001 -- see above
         beneath.add_on_connection_blocked_callback(lambda _connection, _frame: self._note_blocking(blocked=True))
         beneath.add_on_connection_unblocked_callback(lambda _connection, _frame: self._note_blocking(blocked=False))
 
