@@ -57,7 +57,7 @@ class Holding:
         self.ledger = Ledger()
         self.leasing = bool(terms.ttl)
         self.taking = True
-        self._terms = terms
+        self.terms = terms
         self._slots = slots
         self._queues = ExpiringQueues()
         self._connection: BlockingConnection | None = None
@@ -72,12 +72,12 @@ class Holding:
     def connected(self, connection: BlockingConnection) -> None:
         """Finds out whether there can be leases, and has the channel that everything happens on."""
         self._connection = connection
-        self.leasing = bool(self._terms.ttl) and self._may_lease(connection)
+        self.leasing = bool(self.terms.ttl) and self._may_lease(connection)
         if not self.leasing:
             _log.warning("runs are not leased, but acknowledged when they have ended", cost=_LATE_ACK)
         self.open_channel()
         if self.leasing:
-            connection.call_later(self._terms.period, self._renew_in_time)
+            connection.call_later(self.terms.period, self._renew_in_time)
 
     def disconnected(self) -> None:
         """Leases are missing from now on; they are ours as long as they can be trusted."""
@@ -135,7 +135,7 @@ class Holding:
 
     def _may_lease(self, connection: BlockingConnection) -> bool:
         try:
-            self._queues.declare(connection, self._terms.lease_queue)
+            self._queues.declare(connection, self.terms.lease_queue)
         except QueueRefusedError as error:
             _log.warning("the broker refuses this worker a lease queue", reason=str(error), mend=_MEND)
             return False
@@ -144,7 +144,7 @@ class Holding:
     def _make_channel(self) -> None:
         assert self._connection  # noqa: S101 -- `connected` came first
         self._channel_lost()
-        self.channel = RunChannel(self._connection, self._terms, self._queues)
+        self.channel = RunChannel(self._connection, self.terms, self._queues)
 
     def _channel_lost(self) -> None:
         with self.changed:
@@ -159,11 +159,11 @@ class Holding:
 
     def _trusted_until(self) -> float:
         """Of what is published from now on: the broker's clock on it cannot begin before."""
-        return time.monotonic() + self._terms.trusted
+        return time.monotonic() + self.terms.trusted
 
     def _renew_in_time(self) -> None:
         if self._connection and self.channel and self.channel.is_open:
-            self._connection.call_later(self._terms.period, self._renew_in_time)
+            self._connection.call_later(self.terms.period, self._renew_in_time)
             self._renew()
 
     def _renew(self) -> None:
@@ -210,7 +210,7 @@ class Holding:
         if self._misses_some() and self._connection:
             # The broker has not noticed yet that our last connection is gone. A consumer would be told when it has,
             # but would also be sent the copies that renewals fetch.
-            self._connection.call_later(self._terms.period / 4, self._take_in_hand_again)
+            self._connection.call_later(self.terms.period / 4, self._take_in_hand_again)
 
     def _misses_some(self) -> bool:
         with self.changed:

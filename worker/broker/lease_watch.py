@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ class LeaseWatch:
         self._is_blocked = is_blocked
         self._on_lost = on_lost
         self._closed = False
+        self._spared_until = -math.inf
         self._thread = threading.Thread(target=self._run, name="lease-watch", daemon=True)
 
     def start(self) -> None:
@@ -52,9 +54,19 @@ class LeaseWatch:
         with holding.changed:
             if self._closed:
                 return []
-            blocked, now = self._is_blocked(), time.monotonic()
-            if not blocked and (lost := holding.ledger.expire(now)):
+            now = time.monotonic()
+            spared = self._is_spared(now)
+            if lost := holding.ledger.expire(now, missing_only=spared):
                 return [hold.delivery for hold in lost]
-            expiry = None if blocked else holding.ledger.next_expiry()
-            holding.changed.wait(None if expiry is None else max(0.0, expiry - now))
+            times = [holding.ledger.next_expiry(missing_only=spared), self._spared_until if spared else None]
+            soonest = min((one for one in times if one is not None), default=math.inf)
+            holding.changed.wait(None if soonest == math.inf else max(0.0, soonest - now))
             return []
+
+    def _is_spared(self, now: float) -> bool:
+        """True while the broker is blocked, and for as long afterwards as a renewal may take that has waited for it."""
+        if self._is_blocked():
+            self._spared_until = math.inf
+        elif self._spared_until == math.inf:
+            self._spared_until = now + self._holding.terms.period
+        return now < self._spared_until

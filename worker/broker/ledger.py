@@ -104,10 +104,17 @@ class Ledger:
         for hold in self._holds.values():
             hold.tag = None
 
-    def expire(self, now: float) -> list[Hold]:
-        """The runs that are lost as of now, each told once; where we hold the copy all the same, it goes back."""
+    def expire(self, now: float, *, missing_only: bool = False) -> list[Hold]:
+        """The runs that are lost as of now, each told once; where we hold the copy all the same, it goes back.
+
+        `missing_only` where the broker is known to keep what we hold, though it lets us renew nothing.
+        """
         expired = [
-            hold for hold in self._holds.values() if hold.trusted_until is not None and hold.trusted_until <= now
+            hold
+            for hold in self._holds.values()
+            if hold.trusted_until is not None
+            and hold.trusted_until <= now
+            and not (missing_only and hold.tag is not None)
         ]
         lost = [hold for hold in expired if not hold.lost and not hold.settlement]
         for hold in expired:
@@ -116,7 +123,9 @@ class Ledger:
                 self.settled(hold)
         return lost
 
-    def next_expiry(self) -> float | None:
+    def next_expiry(self, *, missing_only: bool = False) -> float | None:
         """When `expire` will have something to do, unless leases are renewed."""
-        times = (hold.trusted_until for hold in self._holds.values() if hold.tag is None or not hold.lost)
+        times = (
+            hold.trusted_until for hold in self._holds.values() if hold.tag is None or not (hold.lost or missing_only)
+        )
         return min((time for time in times if time is not None), default=None)
