@@ -163,7 +163,7 @@ def test_a_run_is_acknowledged_only_when_its_end_is_confirmed(
     private_queue: PrivateQueue, management: Management, competition: Competition, events: EngineEvents
 ) -> None:
     submission = competition.docker_submission(gated())
-    with private_queue.worker() as worker:
+    with private_queue.worker(WORKER_LEASE_TTL="8s") as worker:
         message = private_queue.publish(submission)
         events.wait(message, "start")
         with broker_faults.shut_out(management, private_queue.owner, "/"):

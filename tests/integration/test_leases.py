@@ -29,17 +29,17 @@ def bench(broker: OwnBroker) -> Bench:
     return Bench(broker.url)
 
 
-def test_the_broker_loses_patience_with_what_is_only_held(bench: Bench) -> None:
+def test_the_broker_loses_patience_with_what_is_only_held(broker: OwnBroker, bench: Bench) -> None:
     """Else the next test would prove nothing."""
     bench.publish([1])
-    with bench.consumer(0) as (_, taker):
+    with broker.impatient(), bench.consumer(0) as (_, taker):
         first, again = taker.take(2)
     assert (first.redelivered, again.redelivered) == (False, True)
 
 
-def test_a_lease_outlasts_the_consumer_timeout(bench: Bench) -> None:
+def test_a_lease_outlasts_the_consumer_timeout(broker: OwnBroker, bench: Bench) -> None:
     bench.publish([1])
-    with bench.consumer(3.0) as (consumer, taker):
+    with broker.impatient(), bench.consumer(3.0) as (consumer, taker):
         (delivery,) = taker.take(1)
         assert taker.takes_nothing_for(3 * CONSUMER_TIMEOUT)
         assert taker.gone.empty()
@@ -210,7 +210,6 @@ def test_a_deleted_lease_queue_is_made_again_with_what_was_in_it(bench: Bench) -
 
 
 def test_a_broker_short_of_memory_keeps_our_leases(broker: OwnBroker, bench: Bench) -> None:
-    broker.be_patient()
     bench.publish([1])
     with bench.consumer(2.0) as (consumer, taker):
         (delivery,) = taker.take(1)

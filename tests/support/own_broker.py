@@ -11,12 +11,13 @@ from worker.demo import packages, rabbitmq
 from worker.demo.places import pick_port
 
 CONSUMER_TIMEOUT = 2.0
-_TERMS = f"{{consumer_timeout, {round(CONSUMER_TIMEOUT * 1000)}}}, {{channel_tick_interval, 250}},"
+_USUAL_TIMEOUT = 1800.0
+_TERMS = "{channel_tick_interval, 250},"
 _CTL_PATIENCE = 60.0
 
 
 class OwnBroker:
-    """Deliveries that are not acknowledged within `CONSUMER_TIMEOUT` close their channel, which it looks at often."""
+    """It looks at its channels' consumer timeouts four times a second."""
 
     def __init__(self, url: str, folder: Path, ports: dict[str, int]) -> None:
         self.url = url
@@ -28,9 +29,15 @@ class OwnBroker:
         self._ctl("stop_app")
         self._ctl("start_app")
 
-    def be_patient(self) -> None:
-        """Whoever opens a channel from now on may take as long as with the broker's default."""
-        self._ctl("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Whoever opens a channel meanwhile has `CONSUMER_TIMEOUT` seconds to acknowledge."""
+        self._set_consumer_timeout(CONSUMER_TIMEOUT)
+        yield
+        self._set_consumer_timeout(_USUAL_TIMEOUT)
+
+    def _set_consumer_timeout(self, seconds: float) -> None:
+        self._ctl("eval", f"application:set_env(rabbit, consumer_timeout, {round(seconds * 1000)}).")
 
     @contextmanager
     def short_of_memory(self) -> Iterator[None]:

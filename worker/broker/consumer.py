@@ -35,7 +35,7 @@ class Consumer:
         self._holding = Holding(terms, slots=slots)
         self._connection: BlockingConnection | None = None
         self._link = AmqpLink(settings, self, name="intake", on_refused=on_refused)
-        self._watch = LeaseWatch(self._holding, is_blocked=lambda: self._link.blocked, on_lost=self._lost)
+        self._watch = LeaseWatch(self._holding, on_lost=self._lost)
 
     def start(self, taker: Taker) -> None:
         """Begins to connect, then to take."""
@@ -78,10 +78,9 @@ class Consumer:
         self._connection = None
         self._holding.disconnected()
 
-    def on_blocked(self) -> None:
+    def on_blocked(self, *, blocked: bool) -> None:
         """Of interest to whoever watches the time."""
-        with self._holding.changed:
-            self._holding.changed.notify_all()
+        self._holding.blocked(blocked=blocked)
 
     def on_events(self) -> None:
         """Takes anew where the broker closed our channel or ended our consumer, or where a slot has fallen idle."""

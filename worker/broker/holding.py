@@ -6,8 +6,10 @@ from what. All of it is on the link's thread, but for what says otherwise.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 from uuid import uuid4
@@ -60,6 +62,7 @@ class Holding:
         self.terms = terms
         self._slots = slots
         self._queues = ExpiringQueues()
+        self._unblocked_at = -math.inf  # when the broker took messages from us again; math.inf while it takes none
         self._connection: BlockingConnection | None = None
         self.channel: RunChannel | None = None
 
@@ -79,8 +82,20 @@ class Holding:
         if self.leasing:
             connection.call_later(self.terms.period, self._renew_in_time)
 
+    def blocked(self, *, blocked: bool) -> None:
+        """The broker takes nothing from us, or does again: a publish that it kept waiting is as of now."""
+        with self.changed:
+            self._unblocked_at = math.inf if blocked else time.monotonic()
+            self.changed.notify_all()
+
+    @property
+    def spared_until(self) -> float:
+        """Until then no lease in our hands is lost: the broker takes nothing, or has only just begun to again."""
+        return self._unblocked_at + self.terms.period
+
     def disconnected(self) -> None:
         """Leases are missing from now on; they are ours as long as they can be trusted."""
+        self._unblocked_at = -math.inf
         self._connection = self.channel = None
         self._channel_lost()
 
@@ -100,8 +115,7 @@ class Holding:
             last = len(self.ledger) + 1 >= self._slots
         if last:  # before the commit, which lets the broker send the next
             self._the_channel.stop_consuming()
-        until = self._trusted_until()
-        self._the_channel.lease([(received.tag, delivery)])
+        until = self._trusted_after(lambda channel: channel.lease([(received.tag, delivery)]))
         self._add(Hold(delivery, None, until))
         self._fetch()
 
@@ -157,9 +171,15 @@ class Holding:
             self.changed.notify_all()
         self._the_taker.on_delivery(hold.delivery)
 
-    def _trusted_until(self) -> float:
-        """Of what is published from now on: the broker's clock on it cannot begin before."""
-        return time.monotonic() + self.terms.trusted
+    def _trusted_after(self, publish: Callable[[RunChannel], None]) -> float:
+        """Publishes; says until when that is surely ours.
+
+        The broker's clock on it cannot have begun before it was sent, nor before the broker took anything at all.
+        """
+        began = time.monotonic()
+        publish(self._the_channel)
+        since = began if self._unblocked_at == math.inf else max(began, self._unblocked_at)
+        return since + self.terms.trusted
 
     def _renew_in_time(self) -> None:
         if self._connection and self.channel and self.channel.is_open:
@@ -170,9 +190,8 @@ class Holding:
         with self.changed:
             due = self.ledger.to_renew()
         if due:
-            until = self._trusted_until()
-            self._the_channel.lease([(tag, hold.delivery) for tag, hold in due])
-            self._renewed([hold for _tag, hold in due], until)
+            swaps = [(tag, hold.delivery) for tag, hold in due]
+            self._renewed([hold for _tag, hold in due], self._trusted_after(lambda channel: channel.lease(swaps)))
 
     def _renewed(self, holds: list[Hold], until: float) -> None:
         with self.changed:
@@ -240,6 +259,5 @@ class Holding:
         self._make_channel()
         with self.changed:
             leases = self.ledger.leases()
-        until = self._trusted_until()
-        self._the_channel.restore([hold.delivery for hold in leases])
-        self._renewed(leases, until)
+        deliveries = [hold.delivery for hold in leases]
+        self._renewed(leases, self._trusted_after(lambda channel: channel.restore(deliveries)))

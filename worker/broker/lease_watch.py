@@ -18,17 +18,13 @@ _log = structlog.get_logger(__name__)
 class LeaseWatch:
     """A thread of its own, for the link's may be waiting for a broker that does not answer.
 
-    While the broker says that it takes nothing from us (`is_blocked`), it keeps what we hold: nothing is lost then.
+    While the broker says that it takes nothing from us, it keeps what we hold: only what is missing can be lost then.
     """
 
-    def __init__(
-        self, holding: Holding, *, is_blocked: Callable[[], bool], on_lost: Callable[[Delivery], None]
-    ) -> None:
+    def __init__(self, holding: Holding, *, on_lost: Callable[[Delivery], None]) -> None:
         self._holding = holding
-        self._is_blocked = is_blocked
         self._on_lost = on_lost
         self._closed = False
-        self._spared_until = -math.inf
         self._thread = threading.Thread(target=self._run, name="lease-watch", daemon=True)
 
     def start(self) -> None:
@@ -54,19 +50,10 @@ class LeaseWatch:
         with holding.changed:
             if self._closed:
                 return []
-            now = time.monotonic()
-            spared = self._is_spared(now)
+            now, spared_until = time.monotonic(), holding.spared_until
+            spared = now < spared_until
             if lost := holding.ledger.expire(now, missing_only=spared):
                 return [hold.delivery for hold in lost]
-            times = [holding.ledger.next_expiry(missing_only=spared), self._spared_until if spared else None]
-            soonest = min((one for one in times if one is not None), default=math.inf)
+            soonest = min(holding.ledger.next_expiry(missing_only=spared), spared_until if spared else math.inf)
             holding.changed.wait(None if soonest == math.inf else max(0.0, soonest - now))
             return []
-
-    def _is_spared(self, now: float) -> bool:
-        """True while the broker is blocked, and for as long afterwards as a renewal may take that has waited for it."""
-        if self._is_blocked():
-            self._spared_until = math.inf
-        elif self._spared_until == math.inf:
-            self._spared_until = now + self._holding.terms.period
-        return now < self._spared_until

@@ -7,6 +7,7 @@ missing lease is still ours until its trusted time is over; then it is lost, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,6 +26,11 @@ class Hold:
     trusted_until: float | None = None
     settlement: Settlement | None = None
     lost: bool = False
+
+    @property
+    def ends(self) -> float:
+        """When it is lost; infinite where it is not leased."""
+        return math.inf if self.trusted_until is None else self.trusted_until
 
     @property
     def leased(self) -> bool:
@@ -109,13 +115,7 @@ class Ledger:
 
         `missing_only` where the broker is known to keep what we hold, though it lets us renew nothing.
         """
-        expired = [
-            hold
-            for hold in self._holds.values()
-            if hold.trusted_until is not None
-            and hold.trusted_until <= now
-            and not (missing_only and hold.tag is not None)
-        ]
+        expired = [hold for hold in self._watched(missing_only=missing_only) if hold.ends <= now]
         lost = [hold for hold in expired if not hold.lost and not hold.settlement]
         for hold in expired:
             hold.lost, hold.settlement = True, hold.settlement or Settlement.GIVE_BACK
@@ -123,9 +123,9 @@ class Ledger:
                 self.settled(hold)
         return lost
 
-    def next_expiry(self, *, missing_only: bool = False) -> float | None:
-        """When `expire` will have something to do, unless leases are renewed."""
-        times = (
-            hold.trusted_until for hold in self._holds.values() if hold.tag is None or not (hold.lost or missing_only)
-        )
-        return min((time for time in times if time is not None), default=None)
+    def next_expiry(self, *, missing_only: bool = False) -> float:
+        """When `expire` will have something to do, unless leases are renewed; infinite where never."""
+        return min((hold.ends for hold in self._watched(missing_only=missing_only)), default=math.inf)
+
+    def _watched(self, *, missing_only: bool) -> list[Hold]:
+        return [hold for hold in self._holds.values() if hold.tag is None or not (hold.lost or missing_only)]

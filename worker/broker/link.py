@@ -42,8 +42,8 @@ class Owner(Protocol):
         """That connection is gone, with its channels."""
         ...
 
-    def on_blocked(self) -> None:
-        """The broker has begun or ceased to take nothing from us (`AmqpLink.blocked`)."""
+    def on_blocked(self, *, blocked: bool) -> None:
+        """The broker takes nothing from us, being short of memory or disk, or does again. It keeps what we hold."""
         ...
 
 
@@ -62,8 +62,6 @@ class AmqpLink:
         self._closing = threading.Event()
         self._was_up = False
         self._ended = False
-        self.blocked = False
-        """True while the broker takes nothing from us, for it is short of memory or disk; it keeps what we hold."""
         self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
 
     def start(self) -> None:
@@ -135,7 +133,6 @@ class AmqpLink:
         """Drops the connection; says whether there was one."""
         with self._lock:
             connection, self._connection = self._connection, None
-        self.blocked = False
         self._owner.on_disconnected()
         return connection is not None
 
@@ -146,9 +143,8 @@ class AmqpLink:
         beneath.add_on_connection_unblocked_callback(lambda _connection, _frame: self._note_blocking(blocked=False))
 
     def _note_blocking(self, *, blocked: bool) -> None:
-        self.blocked = blocked
         if blocked:
             _log.warning("the broker is short of memory or disk, and takes nothing; waiting for it", link=self._name)
         else:
             _log.info("the broker takes messages again", link=self._name)
-        self._owner.on_blocked()
+        self._owner.on_blocked(blocked=blocked)

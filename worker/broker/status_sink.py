@@ -79,7 +79,7 @@ class AmqpStatusSink:
         """What waits is published on the next connection."""
         self._connection = self._channel = None
 
-    def on_blocked(self) -> None:
+    def on_blocked(self, *, blocked: bool) -> None:
         """Updates wait all the same."""
 
     def _flush(self) -> None:
