@@ -4,6 +4,7 @@
     ├── MessageFault          the run message cannot be understood: the publisher's
     ├── ParticipantFault      the participant's image, container, archive or output
     ├── OrganiserFault        the organiser's program, command or bundle
+    ├── CancelledFault        nobody's: whoever may has cancelled the run
     └── PlatformFault         neither's: the broker, the engine, the store, the worker itself
         ├── PassingFault      another attempt may succeed: the run goes back to the queue
         ├── LastingFault      no attempt will succeed
@@ -57,6 +58,13 @@ class ParticipantFault(Fault):
 
 class OrganiserFault(Fault):
     """The organiser's program, its command or one of the organiser's bundles is to blame."""
+
+
+class CancelledFault(Fault):
+    """Whoever may has cancelled the run: nobody's fault."""
+
+    def __init__(self) -> None:
+        super().__init__("Your submission was cancelled.")
 
 
 class PlatformFault(Fault):

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from sandbox.cancellation import Cancellation
 from sandbox.host_paths import HostPaths
 from sandbox.profile import SecurityProfile
 from sandbox.usage import Usage
@@ -193,10 +194,17 @@ class ContainerEngine(Protocol):
         """The image under that reference or id, if the engine holds it; no registry is asked."""
         ...
 
-    def pull(self, reference: str, *, deadline: float, progress: PullProgress | None = None) -> Image:
+    def pull(
+        self,
+        reference: str,
+        *,
+        deadline: float,
+        progress: PullProgress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Image:
         """Fetches the image anew, within `deadline` seconds.
 
-        Raises `ImageNotFound`, `ImageInvalid` or `RegistryUnreachable`; never hands out an older image.
+        Raises `ImageNotFound`, `ImageInvalid`, `RegistryUnreachable` or `Cancelled`; never hands out an older image.
         """
         ...
 

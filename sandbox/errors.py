@@ -6,6 +6,7 @@ SandboxError
 ├── FolderUnseen          a folder to be mounted is none of the engine's host: the worker's set-up
 ├── GpuUnavailable        a GPU was asked for and this engine has none to give
 ├── RuntimeUnavailable    an OCI runtime was asked for that this engine cannot start containers by
+├── Cancelled             nobody wants it any more: `sandbox.cancellation`
 └── ImageError            `reference` is the image asked for
     ├── ImageNotFound     no such image, or none that we may see
     │   └── ImageNotHeld  the engine has it not, and may not pull
@@ -38,6 +39,10 @@ class GpuUnavailable(SandboxError):
 
 class RuntimeUnavailable(SandboxError):
     """The engine has no such OCI runtime, or it does not work; the message names the mend."""
+
+
+class Cancelled(SandboxError):
+    """Whoever asked for this does not want it any more."""
 
 
 class ImageError(SandboxError):

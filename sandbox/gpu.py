@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.cancellation import Cancellation
+
 ALL = -1
 """As a count: every GPU that the engine has."""
 
@@ -99,23 +101,34 @@ class GpuAllotment:
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self) -> Iterator[GpuRequest]:
-        """GPUs for one run, waiting until enough are free; they are given back at the end of the block."""
-        request = self._claim()
+    def take(self, cancellation: Cancellation | None = None) -> Iterator[GpuRequest]:
+        """GPUs for one run, waiting until enough are free; they are given back at the end of the block.
+
+        Raises `Cancelled` where the wait was cancelled.
+        """
+        request = self._claim(cancellation or Cancellation())
         try:
             yield request
         finally:
             self._give_back(request)
 
-    def _claim(self) -> GpuRequest:
-        with self._changed:
+    def _claim(self, cancellation: Cancellation) -> GpuRequest:
+        with cancellation.stopping(self._wake), self._changed:
+            while not self._enough():
+                cancellation.check()
+                self._changed.wait()
             if not self._ids:
-                self._changed.wait_for(lambda: self._whole_is_free)
                 self._whole_is_free = False
                 return GpuRequest()
-            self._changed.wait_for(lambda: len(self._free) >= self._per_run)
             chosen, self._free = self._free[: self._per_run], self._free[self._per_run :]
             return GpuRequest(tuple(chosen))
+
+    def _enough(self) -> bool:
+        return len(self._free) >= self._per_run if self._ids else self._whole_is_free
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _give_back(self, request: GpuRequest) -> None:
         with self._changed:

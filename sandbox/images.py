@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import tenacity
 
+from sandbox.cancellation import Cancellation
 from sandbox.engine import ContainerEngine, Image, PullProgress
 from sandbox.errors import EngineUnreachable, ImageError, ImageNotHeld, RegistryUnreachable
 
@@ -76,21 +77,23 @@ def obtain(
     deadline: float,
     progress: PullProgress | None = None,
     warn: Callable[[str], None] = lambda _: None,
-    sleep: Callable[[float], None] = time.sleep,
+    cancellation: Cancellation | None = None,
 ) -> Image:
     """The image to run, fetched as the policy says, within `deadline` seconds, tries and pauses included.
 
     `warn` is told where a pull failed but another run has brought the image meanwhile, which only
-    `if-not-present` puts up with. `sleep` is how to pause between tries.
-    Raises `ImageNotFound` (`ImageNotHeld` under `never`), `ImageInvalid`, `RegistryUnreachable` or `EngineUnreachable`.
+    `if-not-present` puts up with. `cancellation` cuts a pull short, and the pauses between tries.
+    Raises `ImageNotFound` (`ImageNotHeld` under `never`), `ImageInvalid`, `RegistryUnreachable`, `EngineUnreachable`
+    or `Cancelled`.
     """
     held = None if policy is PullPolicy.ALWAYS else engine.find_image(reference)
     if held is not None:
         return held
+    cancellation = cancellation or Cancellation()
     if policy is PullPolicy.NEVER:
         raise ImageNotHeld(reference, "it is not on this host, and the pull policy is never")
     try:
-        return _pull(engine, reference, deadline, progress, sleep)
+        return _pull(engine, reference, deadline, progress, cancellation)
     except ImageError as error:
         held = None if policy is PullPolicy.ALWAYS else engine.find_image(reference)
         if held is None:
@@ -104,17 +107,22 @@ def _pull(
     reference: str,
     deadline: float,
     progress: PullProgress | None,
-    sleep: Callable[[float], None],
+    cancellation: Cancellation,
 ) -> Image:
     ends = time.monotonic() + deadline
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((RegistryUnreachable, EngineUnreachable)),
         stop=tenacity.stop_after_attempt(_TRIES) | tenacity.stop_before_delay(deadline),
         wait=tenacity.wait_exponential_jitter(initial=1, max=15),
-        sleep=sleep,
+        sleep=cancellation.sleep,
         reraise=True,
     )
-    return retrying(lambda: engine.pull(reference, deadline=max(0.1, ends - time.monotonic()), progress=progress))
+
+    def pull() -> Image:
+        left = max(0.1, ends - time.monotonic())
+        return engine.pull(reference, deadline=left, progress=progress, cancellation=cancellation)
+
+    return retrying(pull)
 
 
 def _fits(name: ImageName, pattern: str) -> bool:

@@ -109,9 +109,12 @@ class Container:
         """The engine's id of the container, None where it could not be made."""
         return self._id
 
-    def stop(self) -> None:
-        """Has it ended now, from any thread, before `run` too: its outcome is then STOPPED."""
-        self._watchdog.end(ExitReason.STOPPED)
+    def stop(self, *, most_grace: float = float("inf")) -> None:
+        """Has it ended now, from any thread, before `run` too: its outcome is then STOPPED.
+
+        SIGKILL follows SIGTERM after the grace that `run` was given, or `most_grace` seconds if that is less.
+        """
+        self._watchdog.end(ExitReason.STOPPED, most_grace=most_grace)
 
     def run(self, *, time_limit: float, grace: float, logs: LogPair) -> Outcome:
         """Starts the program and returns when it has ended, `time_limit` + `grace` seconds later at most.

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sandbox.cancellation import Cancellation
 from sandbox.engine import (
     ContainerSpec,
     ContainerState,
@@ -165,9 +166,17 @@ class FakeEngine:
         name = self._name(reference)
         return Image(_image_id(name), reference) if name else None
 
-    def pull(self, reference: str, *, deadline: float, progress: PullProgress | None = None) -> Image:
+    def pull(
+        self,
+        reference: str,
+        *,
+        deadline: float,
+        progress: PullProgress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Image:
         """Takes over from `registry`, at once."""
         del deadline
+        (cancellation or Cancellation()).check()
         self._reach()
         found = self.registry.get(reference, ImageNotFound(reference, "manifest unknown"))
         if isinstance(found, ImageError):

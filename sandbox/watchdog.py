@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +46,7 @@ class Watchdog:
         self._let_go = let_go
         self._changed = threading.Condition()
         self._cause: ExitReason | None = None
+        self._most_grace = float("inf")
         self._ended = False
         self._thread: threading.Thread | None = None
 
@@ -63,11 +63,15 @@ class Watchdog:
         self._thread = threading.Thread(target=copy_context().run, args=arguments, name="watchdog", daemon=True)
         self._thread.start()
 
-    def end(self, cause: ExitReason) -> None:
-        """Has the container ended now, for that reason; the first reason stays. From any thread."""
+    def end(self, cause: ExitReason, *, most_grace: float = float("inf")) -> None:
+        """Has the container ended now, for that reason; the first reason stays. From any thread.
+
+        `most_grace` cuts the grace short, of a SIGTERM that was sent before, too.
+        """
         with self._changed:
             if not self._ended:
                 self._cause = self._cause or cause
+                self._most_grace = min(self._most_grace, most_grace)
             self._changed.notify_all()
 
     def ended(self) -> None:
@@ -88,20 +92,32 @@ class Watchdog:
         self._terminate(container, grace)
 
     def _terminate(self, container: str, grace: float) -> None:
-        kill_at = time.monotonic() + grace  # a SIGTERM that is slow to send delays no SIGKILL
+        began = time.monotonic()  # a SIGTERM that is slow to send delays no SIGKILL
         self._send(container, "SIGTERM")
-        for pause in itertools.chain([kill_at - time.monotonic()], _pauses()):
+        if self._has_ended_in_grace(began, grace):
+            return
+        killed = time.monotonic()
+        for pause in _pauses():
+            self._send(container, "SIGKILL")
+            if time.monotonic() > killed + _END_OF_OUTPUT:
+                self._let_go()
             if self._has_ended_within(pause):
                 return
-            self._send(container, "SIGKILL")
-            if time.monotonic() > kill_at + _END_OF_OUTPUT:
-                self._let_go()
 
     def _send(self, container: str, name: str) -> None:
         try:
             self._engine.signal(container, name)
         except SandboxError as error:
             log.warning("signal not sent", container=container, signal=name, reason=str(error))
+
+    def _has_ended_in_grace(self, began: float, grace: float) -> bool:
+        with self._changed:
+            while not self._ended:
+                left = began + min(grace, self._most_grace) - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+            return True
 
     def _has_ended_within(self, seconds: float) -> bool:
         with self._changed:

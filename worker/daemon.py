@@ -19,6 +19,7 @@ from sandbox import labels
 from sandbox.sweep import remove_leftovers
 from worker import compose
 from worker.broker.consumer import Consumer
+from worker.broker.lease_terms import LeaseTerms
 from worker.broker.status_sink import AmqpStatusSink
 from worker.exit_codes import ExitCode
 from worker.handling import Handler
@@ -69,13 +70,13 @@ class Daemon:
             _sweep(tools)
             consumer = Consumer(
                 connections.runs,
-                self._settings.worker_queue,
-                prefetch=self._settings.worker_concurrency,
+                LeaseTerms(self._settings.worker_queue, tools.worker_id, self._settings.worker_lease_ttl),
+                slots=self._settings.worker_concurrency,
                 on_refused=self._refused,
             )
             handler = Handler(tools, consumer, slots=self._settings.worker_concurrency, on_idle=self._idle)
             updates.start()
-            consumer.start(handler.on_delivery)
+            consumer.start(handler)
             _log.info("worker started", queue=self._settings.worker_queue, slots=self._settings.worker_concurrency)
             code = self._supervise(consumer, handler)
             _shut_down(consumer, handler, updates, self._settings.worker_stop_grace)

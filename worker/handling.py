@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -12,17 +13,20 @@ import structlog
 from protocol import celery_envelope, codalab
 from protocol.addressee import Addressee, addressee
 from protocol.celery_envelope import CeleryTask
-from protocol.faults import Fault, MessageFault, PassingFault
+from protocol.faults import Fault, MessageFault
 from protocol.run import RunRequest
-from worker.broker.delivery import Delivery
-from worker.in_hand import Arrival, InHand
+from worker.attempt import make_attempt
+from worker.broker.delivery import Delivery, Settlement
+from worker.in_hand import Arrival, Held, InHand
 from worker.logs import bind_run
-from worker.pipeline import work
-from worker.reporting import Reporter
-from worker.tools import InterruptedRunError, RunControl, Tools
+from worker.observers import Observers, RunInWork
+from worker.remembered import Remembered
+from worker.reporting import reporter
+from worker.run_control import InterruptedRunError, Interruption, RunControl
+from worker.stages.admission import time_limit
+from worker.tools import Tools
 
-MAX_ATTEMPTS = 3
-"""Attempts at a run, in all, where each fails for a passing reason."""
+_REVOKED = 10_000  # names kept of runs that were cancelled, for their messages may be in the queue still
 
 _log = structlog.get_logger(__name__)
 
@@ -30,33 +34,55 @@ _log = structlog.get_logger(__name__)
 class Settler(Protocol):
     """Settles deliveries with the broker; each call may come from any thread, and returns at once."""
 
-    def ack(self, delivery: Delivery) -> None:
-        """The run is over."""
+    def settle(self, delivery: Delivery, how: Settlement) -> None:
+        """The delivery is no longer in hand."""
 
-    def reject(self, delivery: Delivery) -> None:
-        """It was no run: to the dead-letter exchange, if the queue has one."""
-
-    def give_back(self, delivery: Delivery) -> None:
-        """To where it was in the queue, as if never taken."""
-
-    def retry(self, delivery: Delivery) -> None:
-        """To the end of the queue, with one failed attempt more on its count."""
+    def is_held(self, delivery: Delivery) -> bool:
+        """True where the broker surely gives it to nobody else at this moment."""
+        ...
 
 
 class Handler:
     """Works deliveries in `slots` threads, and calls `on_idle` whenever one of them has nothing left to do."""
 
-    def __init__(self, tools: Tools, settler: Settler, *, slots: int, on_idle: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        settler: Settler,
+        *,
+        slots: int,
+        on_idle: Callable[[], None],
+        observers: Observers | None = None,
+    ) -> None:
         self._tools = tools
         self._settler = settler
         self._on_idle = on_idle
-        self._in_hand = InHand()
+        self._observers = observers or Observers()
+        self._in_hand = InHand(settler.is_held)
+        self._revoked = Remembered(_REVOKED)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
 
     @property
     def busy(self) -> int:
         """Runs in work."""
         return len(self._in_hand)
+
+    def active(self) -> tuple[RunInWork, ...]:
+        """The runs in work, as others may see them."""
+        return self._in_hand.runs()
+
+    def cancel(self, message_id: str) -> bool:
+        """Ends that run, now if it is in work (True), else when its message comes; the site is told that it failed."""
+        self._revoked.add(message_id)
+        return self._in_hand.interrupt(message_id, Interruption.CANCELLED)
+
+    def revoked(self) -> tuple[str, ...]:
+        """The message ids that were cancelled, the latest last."""
+        return self._revoked.all()
+
+    def lost(self, delivery: Delivery) -> None:
+        """The broker gives it to another worker: its containers are killed, and nothing is told or settled."""
+        self._in_hand.lose(delivery)
 
     def interrupt_all(self) -> None:
         """Stops every container; the runs are given back."""
@@ -70,36 +96,42 @@ class Handler:
         """Waits for the slots to end."""
         self._pool.shutdown()
 
+    def is_run(self, delivery: Delivery) -> bool:
+        """True where the message can be understood, whatever becomes of it."""
+        try:
+            codalab.run_request(_decoded(delivery))
+        except MessageFault:
+            return False
+        except Fault:
+            return True
+        return True
+
     def on_delivery(self, delivery: Delivery) -> None:
         """Takes a message in hand; returns at once, the work is a slot's."""
         task: CeleryTask | None = None
         try:
-            task = celery_envelope.decode(
-                delivery.body,
-                headers=delivery.headers,
-                content_type=delivery.content_type,
-                content_encoding=delivery.content_encoding,
-            )
+            task = _decoded(delivery)
             request = codalab.run_request(task)
         except Fault as fault:
             self._pool.submit(self._refuse, delivery, fault, _whom_to_tell(fault, task))
             return
         if task.expires and task.expires < datetime.now(UTC):
             _log.info("message expired in the queue", run=task.id)
-            self._settler.ack(delivery)
+            self._settler.settle(delivery, Settlement.ACK)
             return
         self._take(request, delivery)
 
     def _take(self, request: RunRequest, delivery: Delivery) -> None:
-        control = RunControl()
-        match self._in_hand.arrive(request.message_id, delivery, control):
-            case Arrival.NEW:
-                self._pool.submit(self._work, request, delivery, control)
-            case Arrival.DUPLICATE:
-                _log.warning("delivered again, its run is done or in work here", run=request.message_id)
-                self._settler.ack(delivery)
-            case Arrival.ADOPTED:
-                _log.info("delivered again, its run goes on", run=request.message_id)
+        held = Held(delivery, RunControl(), _in_work(request, delivery, time_limit(request, self._tools)))
+        arrival, surplus = self._in_hand.arrive(held)
+        if arrival is Arrival.NEW:
+            self._pool.submit(self._work, request, held)
+        elif arrival is Arrival.ADOPTED:
+            _log.info("delivered again, its run goes on", run=request.message_id)
+        else:
+            _log.warning("delivered again, its run is done or in work here", run=request.message_id)
+        if surplus:
+            self._settler.settle(surplus, Settlement.ACK)
 
     def _refuse(self, delivery: Delivery, fault: Fault, whom: Addressee | None) -> None:
         """Tells the site, where it can be told; a message that is no run is kept, and rejected."""
@@ -107,8 +139,7 @@ class Handler:
         _log.warning("message refused", sentence=fault.sentence, detail=fault.detail)
         try:
             if whom:
-                settings = self._tools.settings
-                Reporter(whom.task_id, whom.secret, self._tools.updates, settings.codalab_hostname).failed(fault)
+                reporter(whom, self._tools).failed(fault)
         except InterruptedRunError:
             return  # unsettled: it returns to the queue when the connection ends
         except Exception:  # noqa: BLE001 -- a slot outlives every bug
@@ -116,33 +147,50 @@ class Handler:
         if isinstance(fault, MessageFault):
             path = self._tools.temp_dir.keep_rejected(delivery.body, str(whom.task_id if whom else "message"))
             _log.info("message rejected", kept=str(path) if path else "no room")
-            self._settler.reject(delivery)
+            self._settler.settle(delivery, Settlement.REJECT)
         else:
-            self._settler.ack(delivery)
+            self._settler.settle(delivery, Settlement.ACK)
 
-    def _work(self, request: RunRequest, delivery: Delivery, control: RunControl) -> None:
-        attempt = delivery.failed_attempts + 1
-        bind_run(run=request.message_id, submission=request.submission_id, attempt=attempt)
-        _log.info("run taken", docker_submission=bool(request.submission), predict=request.predict)
-        settle, ended = self._attempt(request, control, last=attempt >= MAX_ATTEMPTS)
-        settle(self._in_hand.leave(request.message_id, ended=ended))
+    def _work(self, request: RunRequest, held: Held) -> None:
+        self._in_hand.begin(held)
+        bind_run(run=request.message_id, submission=request.submission_id, attempt=held.run.attempt)
+        _log.info("run taken", docker_submission=held.run.docker_submission, predict=request.predict)
+        self._observers.run_taken(held.run)
+        cancelled = request.message_id in self._revoked
+        attempt = make_attempt(request, held, self._tools, self._observers, cancelled=cancelled)
+        delivery = self._in_hand.leave(held, ended=attempt.settlement is Settlement.ACK)
+        if delivery:
+            self._settler.settle(delivery, attempt.settlement)
+        else:
+            _log.warning("lease lost: the broker has given this run to another worker, and the site is told nothing")
+            attempt = attempt.lost()
+        self._observers.run_ended(held.run, attempt.ended)
         self._on_idle()
 
-    def _attempt(
-        self, request: RunRequest, control: RunControl, *, last: bool
-    ) -> tuple[Callable[[Delivery], None], bool]:
-        """How to settle the run's delivery after one attempt, and whether the run is over."""
-        try:
-            work(request, self._tools, control, last_attempt=last)
-        except InterruptedRunError:
-            _log.info("run given back")
-            return self._settler.give_back, False
-        except PassingFault as fault:
-            _log.warning("attempt failed", sentence=fault.sentence, detail=fault.detail)
-            return self._settler.retry, False
-        except Exception:  # noqa: BLE001 -- a slot outlives every bug
-            _log.exception("a bug outside of the run's own stages")
-        return self._settler.ack, True
+
+def _in_work(request: RunRequest, delivery: Delivery, limit: float) -> RunInWork:
+    return RunInWork(
+        message_id=request.message_id,
+        submission_id=request.submission_id,
+        attempt=delivery.failed_attempts + 1,
+        taken_at=time.time(),
+        time_limit=limit,
+        redelivered=delivery.returned,
+        exchange=delivery.exchange,
+        routing_key=delivery.routing_key,
+        priority=delivery.priority,
+        predict=request.predict,
+        docker_submission=bool(request.submission),
+    )
+
+
+def _decoded(delivery: Delivery) -> CeleryTask:
+    return celery_envelope.decode(
+        delivery.body,
+        headers=delivery.headers,
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+    )
 
 
 def _whom_to_tell(fault: Fault, task: CeleryTask | None) -> Addressee | None:

@@ -1,17 +1,21 @@
-"""Which messages this worker has in hand, so that a lost connection does not make it work a run twice.
+"""Which messages this worker has in hand, so that no lost connection makes it work a run twice.
 
-When a connection or a channel is lost, the broker delivers again what was not acknowledged. Work that goes on
-then takes the new delivery as its own; work that is over has it acknowledged at once.
+When a connection or a channel is lost, the broker may deliver again what was not settled. Work that goes on then
+takes the new delivery as its own; work that is over has it acknowledged at once. Where a lease was lost the run may
+come back, too, while its first container is still being killed: the new work waits for the end of the old.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from worker.broker.delivery import Delivery
-from worker.tools import RunControl
+from worker.observers import RunInWork
+from worker.remembered import Remembered
+from worker.run_control import Interruption, RunControl
 
 _REMEMBERED = 1000  # ended runs; a redelivery comes within seconds of a reconnect
 
@@ -26,54 +30,99 @@ class Arrival(Enum):
     """Its run is in work here, or has ended here: nothing is left to do but acknowledge."""
 
 
+@dataclass(slots=True, eq=False)
+class Held:
+    """A run in hand: the delivery that it came by last, what interrupts it, and what others may know of it."""
+
+    delivery: Delivery
+    control: RunControl
+    run: RunInWork
+
+
 class InHand:
-    """The runs in work, by message id, and the last ones that ended. Safe for several threads."""
+    """The runs in work, by message id, and the last ones that ended. Safe for several threads.
 
-    def __init__(self) -> None:
+    `is_held` tells whether a delivery is surely still ours to settle.
+    """
+
+    def __init__(self, is_held: Callable[[Delivery], bool]) -> None:
+        self._is_held = is_held
         self._lock = threading.Condition()
-        self._working: dict[str, tuple[Delivery, RunControl]] = {}
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._working: dict[str, Held] = {}
+        self._lost: list[Held] = []
+        self._ended = Remembered(_REMEMBERED)
 
-    def arrive(self, message_id: str, delivery: Delivery, control: RunControl) -> Arrival:
-        """Notes the delivery, and says what it is."""
+    def arrive(self, held: Held) -> tuple[Arrival, Delivery | None]:
+        """Notes the delivery; says what it is, and which delivery there is now one too many of, to be acknowledged."""
         with self._lock:
-            if message_id in self._working:
-                return self._meet(message_id, delivery)
-            if delivery.redelivered and message_id in self._ended:
-                return Arrival.DUPLICATE
-            self._working[message_id] = (delivery, control)
-            return Arrival.NEW
+            mine = self._working.get(held.run.message_id)
+            if mine is None:
+                return self._first(held)
+            if self._is_held(mine.delivery):
+                return Arrival.DUPLICATE, held.delivery
+            former, mine.delivery = mine.delivery, held.delivery
+            return Arrival.ADOPTED, former
 
-    def leave(self, message_id: str, *, ended: bool) -> Delivery:
-        """The run is over (`ended`) or given back; returns the delivery to settle."""
+    def begin(self, held: Held) -> None:
+        """Waits until no lost work on the same run is left: its containers are about to go."""
         with self._lock:
-            delivery, _control = self._working.pop(message_id)
+            self._lock.wait_for(
+                lambda: all(lost.run.message_id != held.run.message_id for lost in self._lost),
+            )
+
+    def leave(self, held: Held, *, ended: bool) -> Delivery | None:
+        """The run is over (`ended`) or given back; returns the delivery to settle, None where it was lost."""
+        with self._lock:
             self._lock.notify_all()
+            if held in self._lost:
+                self._lost.remove(held)
+                return None
+            del self._working[held.run.message_id]
             if ended:
-                self._ended[message_id] = None
-                if len(self._ended) > _REMEMBERED:
-                    self._ended.popitem(last=False)
-            return delivery
+                self._ended.add(held.run.message_id)
+            return held.delivery
+
+    def lose(self, delivery: Delivery) -> None:
+        """The broker gives that run to another worker: its work here is ended, and settles nothing."""
+        with self._lock:
+            held = next((one for one in self._working.values() if one.delivery.hold == delivery.hold), None)
+            if held is None:
+                return
+            del self._working[held.run.message_id]
+            self._lost.append(held)
+        held.control.interrupt(Interruption.LOST)
+
+    def interrupt(self, message_id: str, reason: Interruption) -> bool:
+        """Interrupts that run; says whether it is in work."""
+        with self._lock:
+            held = self._working.get(message_id)
+        if held:
+            held.control.interrupt(reason)
+        return held is not None
 
     def interrupt_all(self) -> None:
-        """Interrupts every run in work."""
+        """Interrupts every run in work, to be given back."""
         with self._lock:
-            controls = [control for _delivery, control in self._working.values()]
-        for control in controls:
-            control.interrupt()
+            working = list(self._working.values())
+        for held in working:
+            held.control.interrupt(Interruption.GIVEN_BACK)
+
+    def runs(self) -> tuple[RunInWork, ...]:
+        """Those in work."""
+        with self._lock:
+            return tuple(held.run for held in self._working.values())
 
     def wait_empty(self, timeout: float) -> bool:
         """Waits until nothing is in work, `timeout` seconds at most; says whether it came to that."""
         with self._lock:
-            return self._lock.wait_for(lambda: not self._working, timeout)
+            return self._lock.wait_for(lambda: not (self._working or self._lost), timeout)
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._working)
+            return len(self._working) + len(self._lost)
 
-    def _meet(self, message_id: str, delivery: Delivery) -> Arrival:
-        mine, control = self._working[message_id]
-        if mine.epoch == delivery.epoch:
-            return Arrival.DUPLICATE
-        self._working[message_id] = (delivery, control)
-        return Arrival.ADOPTED
+    def _first(self, held: Held) -> tuple[Arrival, Delivery | None]:
+        if held.delivery.returned and held.run.message_id in self._ended:
+            return Arrival.DUPLICATE, held.delivery
+        self._working[held.run.message_id] = held
+        return Arrival.NEW, None

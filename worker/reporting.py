@@ -6,24 +6,31 @@ from concurrent.futures import CancelledError, Future
 
 import structlog
 
+from protocol.addressee import Addressee
 from protocol.faults import Fault, PlatformFault
 from protocol.status import RunMetadata, State, StatusUpdate, may_follow
 from worker.host_usage import host_usage
-from worker.tools import InterruptedRunError, UpdateSink
+from worker.run_control import InterruptedRunError, RunControl
+from worker.tools import Tools, UpdateSink
 
 _NOT_YOURS = "It is the platform's fault, not yours."
 
 _log = structlog.get_logger(__name__)
 
 
+def reporter(whom: Addressee, tools: Tools, control: RunControl | None = None) -> Reporter:
+    """A reporter in this worker's name."""
+    return Reporter(whom, tools.updates, tools.settings.codalab_hostname, control or RunControl())
+
+
 class Reporter:
     """Sends the updates of one run; a terminal one returns only when the broker has confirmed it."""
 
-    def __init__(self, task_id: int | str, secret: str, updates: UpdateSink, hostname: str) -> None:
-        self._task_id = task_id
-        self._secret = secret
+    def __init__(self, whom: Addressee, updates: UpdateSink, hostname: str, control: RunControl) -> None:
+        self._whom = whom
         self._updates = updates
         self._hostname = hostname
+        self._control = control
         self._begin = host_usage()
         self._told: State | None = None
         self.ingestion_duration: float | None = None
@@ -44,8 +51,12 @@ class Reporter:
         return self._end(State.FAILED, "\n\n".join(filter(None, (fault.sentence + blame, stderr))))
 
     def _end(self, state: State, traceback: str = "") -> State:
+        """Raises `InterruptedRunError` where the run is another worker's by now, or no confirm comes any more."""
+        self._control.check_not_lost()
         try:
-            self._send(state, self._metadata(ended=True), traceback).result()
+            confirmed = self._send(state, self._metadata(ended=True), traceback)
+            with self._control.losing(confirmed.cancel):
+                confirmed.result()
         except CancelledError:
             raise InterruptedRunError from None
         _log.info("run ended", status=state.value)
@@ -55,7 +66,9 @@ class Reporter:
         if not may_follow(self._told, state):
             raise RuntimeError(f"the site was told {self._told} already and must not be told {state}")
         self._told = state
-        return self._updates.send(StatusUpdate(self._task_id, state, metadata, traceback, secret=self._secret))
+        return self._updates.send(
+            StatusUpdate(self._whom.task_id, state, metadata, traceback, secret=self._whom.secret)
+        )
 
     def _metadata(self, *, ended: bool) -> RunMetadata:
         begin, end = self._begin, host_usage() if ended else None

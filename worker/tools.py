@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,52 +20,12 @@ Progress = Callable[[str, int, int], None]
 """Called with what is under way ("pull IMAGE", "download", …), how far it is and, 0 if unknown, how far it goes."""
 
 
-class InterruptedRunError(Exception):
-    """The worker itself ended the run, to give it back: nothing is told to the site."""
-
-
 class UpdateSink(Protocol):
     """Where status updates go."""
 
     def send(self, update: StatusUpdate) -> Future[None]:
         """Publishes in the order of the calls; the future is done when the update is surely stored."""
         ...
-
-
-class RunControl:
-    """Lets another thread interrupt a run, whichever containers it is in."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._interrupted = False
-        self._containers: set[Container] = set()
-
-    def interrupt(self) -> None:
-        """Stops what runs, now; the run ends with `InterruptedRunError`."""
-        with self._lock:
-            self._interrupted = True
-            for container in self._containers:
-                container.stop()
-
-    def check(self) -> None:
-        """Raises `InterruptedRunError` where `interrupt` was called."""
-        with self._lock:
-            if self._interrupted:
-                raise InterruptedRunError
-
-    @contextmanager
-    def watching(self, container: Container) -> Iterator[None]:
-        """While it lasts, `interrupt` stops that container."""
-        with self._lock:
-            if self._interrupted:
-                raise InterruptedRunError
-            self._containers.add(container)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._containers.discard(container)
-        self.check()
 
 
 class Peers:

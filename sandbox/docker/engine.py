@@ -17,6 +17,7 @@ from typing import Any
 
 from docker.errors import APIError, NotFound
 
+from sandbox.cancellation import Cancellation
 from sandbox.docker.attach import DockerAttachment
 from sandbox.docker.client import EngineClient, EngineTls
 from sandbox.docker.container_config import container_config
@@ -123,12 +124,25 @@ class DockerEngine:
             return Image(str(found["Id"]), reference)
         return None
 
-    def pull(self, reference: str, *, deadline: float, progress: PullProgress | None = None) -> Image:
+    def pull(
+        self,
+        reference: str,
+        *,
+        deadline: float,
+        progress: PullProgress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Image:
         """Fetches the image anew, within `deadline` seconds, through a connection of its own."""
         login = registry_login(reference, self._registry_auth)
         with self._client(min(deadline, self._pull_patience)) as client:
             pulled = pull(
-                client, reference, login=login, deadline=deadline, progress=progress, podman=self._facts.podman
+                client,
+                reference,
+                login=login,
+                deadline=deadline,
+                progress=progress,
+                cancellation=cancellation or Cancellation(),
+                podman=self._facts.podman,
             )
         image = self.find_image(pulled)
         if image is None:

@@ -17,6 +17,7 @@ from typing import Any
 from docker.errors import APIError
 from docker.utils import parse_repository_tag
 
+from sandbox.cancellation import Cancellation
 from sandbox.docker.client import EngineClient
 from sandbox.docker.errors import BROKEN_OFF, image_error, plain, timed_out
 from sandbox.engine import PullProgress
@@ -34,23 +35,26 @@ def pull(
     login: Mapping[str, Any],
     deadline: float,
     progress: PullProgress | None,
+    cancellation: Cancellation,
     podman: bool = False,
 ) -> str:
     """Pulls within `deadline` seconds, and returns the name by which exactly what was pulled is found.
 
     That is its digest; Podman, which tells none, ends with the image's id. `client` must serve this pull alone;
     its own time-out is for how long nothing may move. Raises `ImageNotFound`, `ImageInvalid`,
-    `RegistryUnreachable`, or `EngineUnreachable` where the engine went away.
+    `RegistryUnreachable`, `Cancelled`, or `EngineUnreachable` where the engine went away.
     """
     pulled = None
-    with _timer(client, deadline) as expired:
+    with _timer(client, deadline) as expired, cancellation.stopping(client.break_off):
         while pulled is None:
             layers = _Layers(progress)
             try:
+                cancellation.check()
                 pulled = _name_of(client, reference, login, layers, podman=podman)
             except APIError as error:
                 raise image_error(reference, plain(error), error.status_code) from None
             except BROKEN_OFF as error:
+                cancellation.check()
                 if expired():
                     raise RegistryUnreachable(reference, f"the pull took longer than {deadline:g} s") from None
                 if not (timed_out(error) and layers.queued):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
@@ -33,6 +34,19 @@ def close_channel(proxy: FaultProxy, _queue: PrivateQueue, _management: Manageme
     proxy.close_consuming_channels(406, "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out")
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What WORKER_LEASE_TTL is, and what the log says when a run has survived a broken connection."""
+
+    ttl: str
+    recovered: str
+
+
+LEASED = Terms("120s", "the leases of the runs in work are in hand again")
+NOT_LEASED = Terms("0", "delivered again, its run goes on")
+
+
+@pytest.mark.parametrize("terms", [LEASED, NOT_LEASED], ids=["leased", "not leased"])
 @pytest.mark.parametrize("fault", [reset, close_connections, close_channel])
 def test_a_run_survives_that_the_broker_breaks_off(
     private_queue: PrivateQueue,
@@ -41,13 +55,14 @@ def test_a_run_survives_that_the_broker_breaks_off(
     competition: Competition,
     events: EngineEvents,
     fault: Fault,
+    terms: Terms,
 ) -> None:
     submission, next_one = competition.docker_submission(gated()), competition.docker_submission()
-    with private_queue.worker(BROKER_URL=proxy.url) as worker:
+    with private_queue.worker(BROKER_URL=proxy.url, WORKER_LEASE_TTL=terms.ttl) as worker:
         message = private_queue.publish(submission)
         events.wait(message, "start")
         fault(proxy, private_queue, management)
-        worker.wait_for_event("delivered again, its run goes on")
+        worker.wait_for_event(terms.recovered)
         private_queue.open_gate()
         assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
         private_queue.publish(next_one)
@@ -99,7 +114,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(
     private_queue.publish(submission)
     proxy.refuse()
     with private_queue.starting_worker(BROKER_URL=proxy.url) as worker:
-        worker.wait_for_event("broker connection lost", count=2)
+        worker.wait_for_event("no broker connection, trying again", count=2)
         assert proxy.refused.is_set()
         proxy.let_through()
         assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
@@ -137,7 +152,7 @@ def test_a_run_that_ended_while_its_queue_was_out_of_reach_is_not_worked_again(
             private_queue.open_gate()
             assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
             worker.wait_for_event("broker refuses us")
-        worker.wait_for_event("delivered again, its run is done or in work here")
+        worker.wait_for_event(LEASED.recovered)
         assert statuses(private_queue.so_far(submission)) == ["running", "finished"]
         assert worker.stop() == 0
     assert len(events.of(message, "start")) == 2
@@ -148,11 +163,11 @@ def test_a_run_is_acknowledged_only_when_its_end_is_confirmed(
     private_queue: PrivateQueue, management: Management, competition: Competition, events: EngineEvents
 ) -> None:
     submission = competition.docker_submission(gated())
-    with private_queue.worker() as worker:
+    with private_queue.worker(WORKER_LEASE_TTL="8s") as worker:
         message = private_queue.publish(submission)
         events.wait(message, "start")
         with broker_faults.shut_out(management, private_queue.owner, "/"):
-            worker.wait_for_event("delivered again, its run goes on")
+            worker.wait_for_event(LEASED.recovered)
             private_queue.open_gate()
             worker.wait_for_event("uploaded", count=5)
             assert statuses(private_queue.so_far(submission)) == ["running"]

@@ -119,14 +119,21 @@ def test_a_second_signal_while_an_end_cannot_be_told_gives_the_run_back(
             daemon.process.send_signal(signal.SIGTERM)
             daemon.wait_for_event("draining")
         assert daemon.process.wait(12) == ExitCode.OK
-        check_given_back(private_queue, submission, message, client, daemon)
+        assert private_queue.leased(daemon) == 1  # until the lease runs out
+        check_given_back(private_queue, submission, message, client, daemon, ready=0)
 
 
 def check_given_back(
-    queue: PrivateQueue, submission: Submission, message: str, client: docker.DockerClient, daemon: WorkerProcess
+    queue: PrivateQueue,
+    submission: Submission,
+    message: str,
+    client: docker.DockerClient,
+    daemon: WorkerProcess,
+    *,
+    ready: int = 1,
 ) -> None:
     """The message is in the queue again, the site has heard of no end, and neither container nor folder is left."""
-    assert queue.ready() == 1
+    assert queue.ready() == ready
     assert statuses(queue.so_far(submission)) == ["running"]
     assert client.containers.list(all=True, filters={"label": f"{RUN}={message}"}) == []
     assert list((daemon.temp_dir / "runs").iterdir()) == []

@@ -19,6 +19,7 @@ from docker import APIClient
 
 from protocol.codalab import parse_message_file
 from protocol.run import Role
+from sandbox.cancellation import Cancellation
 from sandbox.docker.container_config import container_config
 from sandbox.engine import ContainerSpec
 from tests.bench.surroundings import Surroundings
@@ -27,9 +28,10 @@ from worker import compose
 from worker.broker.updates import CallbackSink
 from worker.demo.competition import SLOTS
 from worker.records import StagedRun
+from worker.run_control import RunControl
 from worker.stages.containers import RunContext, docker_submission_spec, organiser_specs
 from worker.stages.staging import stage
-from worker.tools import RunControl, Tools
+from worker.tools import Tools
 
 _DOWNLOADS = ("run.txt", "input.txt", "program.zip", "ref.zip")
 _BLOB = {"x-ms-blob-type": "BlockBlob"}
@@ -83,7 +85,7 @@ class Floor:
         message = json.dumps([submission.task_id, submission.task_args])
         request = parse_message_file(message, message_id=str(uuid4())).request
         with self._tools.temp_dir.run_folder(request.message_id) as folder:
-            specs = self._specs(stage(request, folder, self._tools))
+            specs = self._specs(stage(request, folder, self._tools, Cancellation()))
             yield [container_config(spec, host_cpus=self._cpus) for spec in specs]
 
     def _specs(self, staged: StagedRun) -> list[ContainerSpec]:

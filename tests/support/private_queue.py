@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,8 @@ from tests.support.rabbit import Owner
 from tests.support.run_queue import RunQueue
 from tests.support.site import UPDATE_WAIT, Site, Update
 from tests.support.worker_process import WorkerProcess, worker
+from worker.broker.lease_terms import LeaseTerms
+from worker.compose import identity
 
 QUEUE = "compute-worker"
 _WAIT = 20.0
@@ -72,6 +75,10 @@ class PrivateQueue:
     def ready(self) -> int:
         """Messages in the queue that nobody holds."""
         return RunQueue(self.owner, QUEUE).count()
+
+    def leased(self, worker: WorkerProcess, ttl: float = 120.0) -> int:
+        """Messages in that worker's lease queue that nobody holds."""
+        return RunQueue(self.owner, LeaseTerms(QUEUE, identity(worker.temp_dir, gethostname()), ttl).lease_queue.name).count()
 
     @contextmanager
     def channel(self, vhost: str | None = None) -> Iterator[BlockingChannel]:

@@ -115,6 +115,12 @@ def station(
 ) -> Iterator[Station]:
     """Has one for a while; `more` are settings of its worker, which works eight runs at a time."""
     own = queue or RunQueue(owner, f"runs-{uuid4().hex[:8]}")
-    slots = {"WORKER_CONCURRENCY": "8", "WORKER_CPU_LIMIT": "2", "WORKER_MEMORY_LIMIT": "512m"}
+    # A short lease makes for short pauses between attempts: two seconds, then eight.
+    slots = {
+        "WORKER_LEASE_TTL": "16s",
+        "WORKER_CONCURRENCY": "8",
+        "WORKER_CPU_LIMIT": "2",
+        "WORKER_MEMORY_LIMIT": "512m",
+    }
     with worker({**settings, **slots, "WORKER_QUEUE": own.name, **more}, folder) as running:
         yield Station(site, own, running)

@@ -14,30 +14,27 @@ import pytest
 from protocol.codalab import RUN_TASK
 from protocol.faults import PassingFault
 from protocol.status import State, StatusUpdate
-from worker import handling
-from worker.broker.delivery import ATTEMPTS_HEADER, Delivery
+from worker import attempt
+from worker.broker.delivery import ATTEMPTS_HEADER, Delivery, Settlement
 from worker.folders import TempDir
 from worker.handling import Handler
-from worker.tools import InterruptedRunError, Tools
+from worker.pipeline import Told
+from worker.run_control import InterruptedRunError
+from worker.tools import Tools
 
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
 
 
 class Settler:
     def __init__(self) -> None:
-        self.settled: list[tuple[str, int]] = []
+        self.settled: list[tuple[Settlement, str]] = []
+        self.let_go: set[str] = set()
 
-    def ack(self, delivery: Delivery) -> None:
-        self.settled.append(("ack", delivery.tag))
+    def settle(self, delivery: Delivery, how: Settlement) -> None:
+        self.settled.append((how, delivery.hold))
 
-    def reject(self, delivery: Delivery) -> None:
-        self.settled.append(("reject", delivery.tag))
-
-    def give_back(self, delivery: Delivery) -> None:
-        self.settled.append(("give back", delivery.tag))
-
-    def retry(self, delivery: Delivery) -> None:
-        self.settled.append(("retry", delivery.tag))
+    def is_held(self, delivery: Delivery) -> bool:
+        return delivery.hold not in self.let_go
 
 
 class Updates:
@@ -61,21 +58,22 @@ class Desk:
         self.worked: list[tuple[str, bool]] = []
         self.idle = 0
         self.script: Callable[[], State] = lambda: State.FINISHED
-        settings = SimpleNamespace(codalab_hostname="host")
+        settings = SimpleNamespace(codalab_hostname="host", worker_default_time_limit=600.0)
         self.temp_dir = TempDir(folder)
         tools = SimpleNamespace(settings=settings, updates=self.updates, temp_dir=self.temp_dir)
-        monkeypatch.setattr(handling, "work", self._work)
+        monkeypatch.setattr(attempt, "work", self._work)
         self.handler = Handler(cast("Tools", tools), self.settler, slots=1, on_idle=self._on_idle)
 
-    def deliver(self, body: bytes, headers: dict[str, object] | None = None) -> list[tuple[str, int]]:
-        self.handler.on_delivery(Delivery(7, 1, False, body, headers or {}, JSON))
+    def deliver(self, body: bytes, headers: dict[str, object] | None = None) -> list[tuple[Settlement, str]]:
+        self.handler.on_delivery(Delivery("7", False, body, headers or {}, JSON))
         self.handler.close()
         self.temp_dir.close()
         return self.settler.settled
 
-    def _work(self, request: Any, _tools: Any, _control: Any, *, last_attempt: bool) -> State:
+    def _work(self, request: Any, _tools: Any, _control: Any, *, last_attempt: bool, on_stage: Any) -> Told:
+        del on_stage
         self.worked.append((request.message_id, last_attempt))
-        return self.script()
+        return Told(self.script())
 
     def _on_idle(self) -> None:
         self.idle += 1
@@ -101,14 +99,14 @@ def raising(error: BaseException) -> Callable[[], State]:
 
 
 def test_a_run_that_ended_is_acknowledged(desk: Desk) -> None:
-    assert desk.deliver(message()) == [("ack", 7)]
+    assert desk.deliver(message()) == [(Settlement.ACK, "7")]
     assert desk.worked == [("message-1", False)]
     assert desk.idle == 1
 
 
 def test_a_passing_fault_is_another_attempt(desk: Desk) -> None:
     desk.script = raising(PassingFault("away"))
-    assert desk.deliver(message()) == [("retry", 7)]
+    assert desk.deliver(message()) == [(Settlement.RETRY, "7")]
 
 
 def test_the_third_attempt_is_the_last(desk: Desk) -> None:
@@ -118,12 +116,12 @@ def test_the_third_attempt_is_the_last(desk: Desk) -> None:
 
 def test_an_interrupted_run_is_given_back(desk: Desk) -> None:
     desk.script = raising(InterruptedRunError())
-    assert desk.deliver(message()) == [("give back", 7)]
+    assert desk.deliver(message()) == [(Settlement.GIVE_BACK, "7")]
 
 
 def test_a_bug_is_acknowledged_for_it_would_come_again(desk: Desk) -> None:
     desk.script = raising(ZeroDivisionError())
-    assert desk.deliver(message()) == [("ack", 7)]
+    assert desk.deliver(message()) == [(Settlement.ACK, "7")]
 
 
 def test_a_refusal_that_cannot_be_told_is_settled_all_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,18 +129,18 @@ def test_a_refusal_that_cannot_be_told_is_settled_all_the_same(desk: Desk, monke
         raise ZeroDivisionError
 
     monkeypatch.setattr(desk.updates, "send", broken)
-    assert desk.deliver(message([5, {"secret": "s3cret"}])) == [("reject", 7)]
+    assert desk.deliver(message([5, {"secret": "s3cret"}])) == [(Settlement.REJECT, "7")]
 
 
 def test_what_is_no_run_is_kept_and_rejected(desk: Desk) -> None:
-    assert desk.deliver(b"not json \xff") == [("reject", 7)]
+    assert desk.deliver(b"not json \xff") == [(Settlement.REJECT, "7")]
     (kept,) = (desk.folder / "rejected").iterdir()
     assert kept.read_bytes() == b"not json \xff"
     assert desk.updates.sent == []
 
 
 def test_where_the_site_can_be_told_it_is_told(desk: Desk) -> None:
-    assert desk.deliver(message([5, {"secret": "s3cret"}])) == [("reject", 7)]
+    assert desk.deliver(message([5, {"secret": "s3cret"}])) == [(Settlement.REJECT, "7")]
     (update,) = desk.updates.sent
     assert (update.task_id, update.state, update.secret) == (5, State.FAILED, "s3cret")
     assert "bundle_url" in update.traceback
@@ -151,7 +149,7 @@ def test_where_the_site_can_be_told_it_is_told(desk: Desk) -> None:
 def test_a_refused_docker_command_is_the_participants_and_is_acknowledged(desk: Desk) -> None:
     args = [5, {"bundle_url": "https://store/run", "docker_image": "i", "secret": "s3cret", "predict": False,
                 "submit_docker_command": "docker run --privileged image"}]  # fmt: skip
-    assert desk.deliver(message(args)) == [("ack", 7)]
+    assert desk.deliver(message(args)) == [(Settlement.ACK, "7")]
     (update,) = desk.updates.sent
     assert update.traceback.startswith("Your submission")
     assert "--privileged" in update.traceback
@@ -159,5 +157,5 @@ def test_a_refused_docker_command_is_the_participants_and_is_acknowledged(desk: 
 
 
 def test_what_expired_in_the_queue_is_dropped(desk: Desk) -> None:
-    assert desk.deliver(message(expires="2020-01-01T00:00:00+00:00")) == [("ack", 7)]
+    assert desk.deliver(message(expires="2020-01-01T00:00:00+00:00")) == [(Settlement.ACK, "7")]
     assert desk.worked == []

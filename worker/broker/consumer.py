@@ -1,137 +1,123 @@
-"""Intake: takes run messages from the queue, and settles each when its run has ended.
-
-The channel is transactional: putting a run back for another attempt publishes the copy and acknowledges
-the original in one step, so that no moment leaves none or two.
-"""
+"""Intake: takes run messages from the queue while a slot is free, and settles each when its run has ended."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import structlog
-from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from pika.spec import Basic, BasicProperties
+from pika.adapters.blocking_connection import BlockingConnection
 
-from worker.broker.connection import ConnectionParameters, basic_properties, ensure_queue
-from worker.broker.delivery import ATTEMPTS_HEADER, Delivery
+from worker.broker.connection import ConnectionParameters, ensure_queue
+from worker.broker.delivery import Delivery, Settlement
+from worker.broker.holding import Holding, Taker
+from worker.broker.lease_terms import LeaseTerms
+from worker.broker.lease_watch import LeaseWatch
 from worker.broker.link import AmqpLink, LinkDownError
+
+_SETTLING = 5.0  # seconds that the end waits for the broker, where something is still to be settled
 
 _log = structlog.get_logger(__name__)
 
 
 class Consumer:
-    """Takes at most `prefetch` messages at a time, each handed to what `start` was given, on the link's thread."""
+    """Takes messages for `slots` runs at a time, on terms that say for how long each is ours."""
 
     def __init__(
         self,
         settings: ConnectionParameters,
-        queue: str,
+        terms: LeaseTerms,
         *,
-        prefetch: int,
+        slots: int,
         on_refused: Callable[[str], None],
     ) -> None:
-        self._queue = queue
-        self._prefetch = prefetch
-        self._on_delivery: Callable[[Delivery], None] = self.give_back
+        self._queue = terms.queue
+        self._slots = slots
+        self._holding = Holding(terms, slots=slots)
         self._connection: BlockingConnection | None = None
-        self._channel: BlockingChannel | None = None
-        self._epoch = 0
-        self._taking = True
         self._link = AmqpLink(settings, self, name="intake", on_refused=on_refused)
+        self._watch = LeaseWatch(self._holding, on_lost=self._lost)
 
-    def start(self, on_delivery: Callable[[Delivery], None]) -> None:
+    def start(self, taker: Taker) -> None:
         """Begins to connect, then to take."""
-        self._on_delivery = on_delivery
+        self._holding.taker = taker
+        self._watch.start()
         self._link.start()
 
     def close(self) -> None:
-        """Ends the connection: what is unsettled returns to the queue."""
-        self._link.close()
+        """Ends the connection, after what is to be settled; what is still held returns to the queue by itself."""
+        self._watch.close()
+        with self._holding.changed:
+            settling = bool(self._holding.ledger.to_settle())
+        self._link.close(timeout=_SETTLING if settling else 1.0)
 
     def stop_taking(self) -> None:
-        """Takes nothing new; what is in hand can still be settled."""
-        self._taking = False
-        self._call("stop taking", self._cancel)
+        """Takes nothing new; what is in hand is renewed, and can be settled."""
+        self._holding.taking = False
+        self._call("stop taking", self._close_intake)
 
-    def ack(self, delivery: Delivery) -> None:
-        """The run is over. Where the connection that it came by is gone, it will be delivered again."""
-        self._settle("ack", delivery, lambda channel: channel.basic_ack(delivery.tag))
+    def settle(self, delivery: Delivery, how: Settlement) -> None:
+        """Settles it as soon as there is a connection; one that is no longer ours will be delivered again."""
+        if self._holding.note(delivery, how):
+            self._call(how.name, self._holding.settle)
+        else:
+            _log.info("the broker has taken the message back; it will be delivered again", action=how.name)
 
-    def reject(self, delivery: Delivery) -> None:
-        """No run: to the queue's dead-letter exchange if it has one, else discarded."""
-        self._settle("reject", delivery, lambda channel: channel.basic_reject(delivery.tag, requeue=False))
-
-    def give_back(self, delivery: Delivery) -> None:
-        """Back to where it was in the queue, as if never taken."""
-        self._settle("give back", delivery, lambda channel: channel.basic_nack(delivery.tag, requeue=True))
-
-    def retry(self, delivery: Delivery) -> None:
-        """To the end of the queue, one failed attempt more on its count."""
-        self._settle("retry", delivery, lambda channel: self._republish(channel, delivery))
+    def is_held(self, delivery: Delivery) -> bool:
+        """True where the broker can give it to nobody else at this moment."""
+        with self._holding.changed:
+            return self._holding.ledger.is_held(delivery)
 
     def on_connected(self, connection: BlockingConnection) -> None:
-        """Looks at the queue, and consumes."""
+        """Looks at the queue, and takes in hand what is still ours."""
         ensure_queue(connection, self._queue)
         self._connection = connection
-        self._consume()
+        self._holding.connected(connection)
+
+    def on_disconnected(self) -> None:
+        """Nothing can be renewed or settled until there is another connection."""
+        self._connection = None
+        self._holding.disconnected()
+
+    def on_blocked(self, *, blocked: bool) -> None:
+        """Of interest to whoever watches the time."""
+        self._holding.blocked(blocked=blocked)
 
     def on_events(self) -> None:
-        """Where the broker closed our channel (its consumer timeout does) or ended our consumer, takes anew."""
-        if self._channel and not self._channel.is_open:
-            _log.warning("the broker closed the intake channel; unsettled messages will be delivered again")
-            self._consume()
-        elif self._channel and self._taking and not self._channel.consumer_tags:
-            self._consume_again(self._channel)
+        """Takes anew where the broker closed our channel or ended our consumer, or where a slot has fallen idle."""
+        channel = self._holding.channel
+        if not channel or not self._connection:
+            return
+        if not channel.is_open:
+            _log.warning("the broker closed the intake channel; what was in hand is taken up again")
+            self._holding.open_channel()
+        self._holding.settle()  # what was asked for while there was no connection, or only half of one
+        if self._holding.has_room:
+            self._open_intake(self._connection)
 
-    def _consume(self) -> None:
-        assert self._connection  # noqa: S101 -- on_connected came first
-        self._epoch += 1
-        self._channel = channel = self._connection.channel()
-        channel.tx_select()
-        channel.basic_qos(prefetch_count=self._prefetch)
-        if self._taking:
-            channel.basic_consume(self._queue, self._on_message)
+    def _open_intake(self, connection: BlockingConnection) -> None:
+        """With leases one message at a time: each is acknowledged before its run begins."""
+        channel = self._holding.channel
+        if not channel or channel.consuming:
+            return
+        if channel.was_consuming:
+            _log.warning("the queue was deleted, with what was waiting in it; taking from it anew", queue=self._queue)
+            ensure_queue(connection, self._queue)
+        channel.consume(self._holding.take, prefetch=1 if self._holding.leasing else self._slots)
 
-    def _consume_again(self, channel: BlockingChannel) -> None:
-        assert self._connection  # noqa: S101 -- on_connected came first
-        _log.warning("the queue was deleted, with what was waiting in it; taking from it anew", queue=self._queue)
-        ensure_queue(self._connection, self._queue)
-        channel.basic_consume(self._queue, self._on_message)
+    def _close_intake(self) -> None:
+        channel = self._holding.channel
+        if channel and channel.is_open:
+            channel.stop_consuming()
+            channel.commit()  # what was delivered but not yet handed out goes back
 
-    def _on_message(
-        self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
-    ) -> None:
-        given = {name: value for name, value in vars(properties).items() if value is not None}
-        headers = given.pop("headers", {})
-        self._on_delivery(
-            Delivery(method.delivery_tag or 0, self._epoch, bool(method.redelivered), body, headers, given)
-        )
-
-    def _cancel(self) -> None:
-        if self._channel and self._channel.is_open:
-            for tag in list(self._channel.consumer_tags):
-                self._channel.basic_cancel(tag)
-            self._channel.tx_commit()  # what was delivered but not yet handed out goes back
-
-    def _republish(self, channel: BlockingChannel, delivery: Delivery) -> None:
-        """A copy with every property kept, so that a worker of another make can take it over."""
-        headers = {**delivery.headers, ATTEMPTS_HEADER: delivery.failed_attempts + 1}
-        properties = basic_properties({**delivery.properties, "headers": headers})
-        channel.basic_publish("", self._queue, delivery.body, properties)
-        channel.basic_ack(delivery.tag)
-
-    def _settle(self, how: str, delivery: Delivery, work: Callable[[BlockingChannel], object]) -> None:
-        def on_thread() -> None:
-            if self._channel and self._channel.is_open and delivery.epoch == self._epoch:
-                work(self._channel)
-                self._channel.tx_commit()
-            else:
-                _log.info("the broker has taken the message back; it will be delivered again", action=how)
-
-        self._call(how, on_thread)
+    def _lost(self, delivery: Delivery) -> None:
+        """On the watch's thread. A copy that we hold all the same goes back, should the connection be alive."""
+        if self._holding.taker:
+            self._holding.taker.lost(delivery)
+        self._call("give back what was lost", self._holding.settle)
 
     def _call(self, how: str, work: Callable[[], None]) -> None:
         try:
             self._link.call(work)
         except LinkDownError:
-            _log.warning("no broker connection; messages in hand will be delivered again", action=how)
+            _log.info("no broker connection; it waits for the next", action=how)

@@ -4,24 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 ATTEMPTS_HEADER = "x-codalab-worker-attempts"
 """Attempts at the run that failed for passing reasons; workers of other makes keep headers, so it survives them."""
 
+LEASES = ".lease."
+"""Within the name of every lease queue: what expired there was in work on a host that died."""
+
+_MOST = 1000  # no count says more, whatever nonsense a header holds
+
+
+class Settlement(Enum):
+    """What becomes of a message that we hold."""
+
+    ACK = auto()
+    """The run is over."""
+    REJECT = auto()
+    """It was no run: to the queue's dead-letter exchange if it has one, else discarded."""
+    GIVE_BACK = auto()
+    """To the queue at once, and no attempt counted."""
+    RETRY = auto()
+    """To the queue after a pause, with one failed attempt more on its count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message with its delivery tag. `epoch` counts the channels we had: a tag is good on its own one only.
+    """A message that is to be worked and then settled.
 
+    `hold` names our hold on it, from its delivery to its settlement: delivery tags come and go meanwhile.
+    `resumed` is True where an earlier process of this worker held it, and its journal may know the run.
     `properties` are AMQP's basic properties by their names, without the headers.
     """
 
-    tag: int
-    epoch: int
+    hold: str
     redelivered: bool
     body: bytes = field(repr=False)
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)
     properties: Mapping[str, object] = field(default_factory=dict, repr=False)
+    exchange: str = ""
+    routing_key: str = ""
+    resumed: bool = False
 
     @property
     def content_type(self) -> str | None:
@@ -34,11 +57,41 @@ class Delivery:
         return self._text("content_encoding")
 
     @property
+    def priority(self) -> int:
+        """As its publisher says; 0 where it says none."""
+        return _count(self.properties.get("priority"))
+
+    @property
+    def counted_attempts(self) -> int:
+        """Attempts that failed for a passing reason, by our own count in the header."""
+        return _count(self.headers.get(ATTEMPTS_HEADER))
+
+    @property
     def failed_attempts(self) -> int:
-        """Attempts that failed before this one; 0 where the header is missing or nonsense."""
-        count = self.headers.get(ATTEMPTS_HEADER)
-        return max(0, count) if isinstance(count, int) else 0
+        """Attempts before this one: those counted, and those whose host died, as the broker says in `x-death`.
+
+        What was given back is there as `rejected`, and is no attempt (protocol facts, 7.2).
+        """
+        deaths = self.headers.get("x-death")
+        return self.counted_attempts + sum(map(_expired, deaths if isinstance(deaths, list) else ()))
+
+    @property
+    def returned(self) -> bool:
+        """True where it has been in somebody's hands before; dead-lettered copies are not marked redelivered."""
+        return self.redelivered or self.resumed or "x-death" in self.headers
 
     def _text(self, name: str) -> str | None:
         value = self.properties.get(name)
         return value if isinstance(value, str) else None
+
+
+def _expired(death: object) -> int:
+    match death:
+        case {"reason": "expired", "queue": str(queue), "count": count} if LEASES in queue:
+            return _count(count)
+        case _:
+            return 0
+
+
+def _count(value: object) -> int:
+    return min(max(0, value), _MOST) if isinstance(value, int) else 0

@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 from pika.adapters.blocking_connection import BlockingConnection
@@ -28,7 +28,7 @@ class LinkDownError(Exception):
 
 
 class Owner(Protocol):
-    """Who uses a link. Both are called on the link's thread."""
+    """Who uses a link. All are called on the link's thread."""
 
     def on_connected(self, connection: BlockingConnection) -> None:
         """A fresh connection: open channels, declare, consume."""
@@ -36,6 +36,14 @@ class Owner(Protocol):
 
     def on_events(self) -> None:
         """Something arrived: look whether the channels are still open."""
+        ...
+
+    def on_disconnected(self) -> None:
+        """That connection is gone, with its channels."""
+        ...
+
+    def on_blocked(self, *, blocked: bool) -> None:
+        """The broker takes nothing from us, being short of memory or disk, or does again. It keeps what we hold."""
         ...
 
 
@@ -89,12 +97,20 @@ class AmqpLink:
                     return
                 _log.error("broker refuses us", link=self._name, error=str(error))
             except (AMQPError, OSError) as error:
-                _log.warning("broker connection lost", link=self._name, error=repr(error), retry_in=round(pause, 1))
+                _log.warning(
+                    "no broker connection, trying again",
+                    link=self._name,
+                    error=repr(error),
+                    retry_in=round(pause, 1),
+                )
+            except Exception:  # noqa: BLE001 -- a bug must not leave the worker deaf
+                _log.exception("a bug on a broker connection's thread", link=self._name)
             pause = _FIRST_PAUSE if self._forget() else min(pause * 2, _LONGEST_PAUSE)
             self._closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter is no secret
 
     def _stay_connected(self) -> None:
         connection = connect(self._settings)
+        self._watch_blocking(connection)
         try:
             self._serve(connection)
         finally:
@@ -117,4 +133,18 @@ class AmqpLink:
         """Drops the connection; says whether there was one."""
         with self._lock:
             connection, self._connection = self._connection, None
+        self._owner.on_disconnected()
         return connection is not None
+
+    def _watch_blocking(self, connection: BlockingConnection) -> None:
+        """By the connection beneath: pika's own would call back only when whatever is blocked has been done."""
+        beneath = cast("Any", connection)._impl  # noqa: SLF001 -- see above
+        beneath.add_on_connection_blocked_callback(lambda _connection, _frame: self._note_blocking(blocked=True))
+        beneath.add_on_connection_unblocked_callback(lambda _connection, _frame: self._note_blocking(blocked=False))
+
+    def _note_blocking(self, *, blocked: bool) -> None:
+        if blocked:
+            _log.warning("the broker is short of memory or disk, and takes nothing; waiting for it", link=self._name)
+        else:
+            _log.info("the broker takes messages again", link=self._name)
+        self._owner.on_blocked(blocked=blocked)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from uuid import uuid4
 
@@ -52,7 +52,10 @@ class AmqpStatusSink:
             future.cancel()
 
     def send(self, update: StatusUpdate) -> Future[None]:
-        """Queues the update; the future is done when the broker has confirmed it, cancelled by `close`."""
+        """Queues the update; the future is done when the broker has confirmed it, cancelled by `close`.
+
+        Cancelling the future withdraws an update that was not published yet.
+        """
         envelope = celery_envelope.encode(UPDATE_TASK, update.arguments(), task_id=str(uuid4()))
         future: Future[None] = Future()
         with self._lock:
@@ -72,14 +75,22 @@ class AmqpStatusSink:
         """Publishes what waits."""
         self._flush()
 
+    def on_disconnected(self) -> None:
+        """What waits is published on the next connection."""
+        self._connection = self._channel = None
+
+    def on_blocked(self, *, blocked: bool) -> None:
+        """Updates wait all the same."""
+
     def _flush(self) -> None:
         while head := self._head():
             envelope, future = head
-            if not self._publish(envelope):
+            if not future.cancelled() and not self._publish(envelope):
                 return
             with self._lock:
                 self._pending.popleft()
-            future.set_result(None)
+            with suppress(InvalidStateError):  # withdrawn meanwhile
+                future.set_result(None)
 
     def _head(self) -> tuple[Envelope, Future[None]] | None:
         with self._lock:

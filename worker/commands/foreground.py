@@ -21,9 +21,10 @@ from worker.commands.progress import progress_bars
 from worker.commands.show import show_update
 from worker.exit_codes import ExitCode
 from worker.pipeline import work
+from worker.run_control import InterruptedRunError, RunControl
 from worker.signals import watch_signals
 from worker.storage.store import Store
-from worker.tools import InterruptedRunError, RunControl, Tools
+from worker.tools import Tools
 
 WorkNow = Callable[[RunRequest], ExitCode]
 """Works one run, here and now, and tells its end by the exit code."""
@@ -67,7 +68,7 @@ def working(settings: Settings, folder: Path, *, as_json: bool, store: Store | N
 def _work_now(request: RunRequest, *, tools: Tools, control: RunControl) -> ExitCode:
     """Nobody will make another attempt at it."""
     try:
-        state = work(request, tools, control, last_attempt=True)
+        state = work(request, tools, control, last_attempt=True).state
     except InterruptedRunError:
         click.echo("interrupted", err=True)
         return ExitCode.RUN_FAILED

@@ -14,6 +14,7 @@ import click
 
 from config.settings import Settings
 from protocol import docker_command
+from protocol.addressee import Addressee
 from protocol.docker_command import DockerSubmission
 from protocol.faults import ParticipantFault
 from protocol.run import RunRequest
@@ -24,6 +25,7 @@ from worker.commands.trial import Trial, check, stock
 from worker.commands.try_results import NAMES, TryResults
 from worker.exit_codes import ExitCode
 from worker.reporting import Reporter
+from worker.run_control import RunControl
 
 _TASK_ID = "try"
 
@@ -39,7 +41,8 @@ def try_run(settings: Settings, trial: Trial, *, as_json: bool) -> ExitCode:
         try:
             submission = docker_command.parse(trial.image)
         except ParticipantFault as refusal:  # which a site is told before anything is fetched
-            Reporter(_TASK_ID, "", printing_sink(as_json=as_json), settings.codalab_hostname).failed(refusal)
+            whom, sink = Addressee(_TASK_ID, ""), printing_sink(as_json=as_json)
+            Reporter(whom, sink, settings.codalab_hostname, RunControl()).failed(refusal)
             return ExitCode.RUN_FAILED
         if submission is None:
             raise compose.SetUpError("IMAGE says that there is no docker submission: name an image.")

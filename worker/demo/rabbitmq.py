@@ -34,6 +34,7 @@ CONFIG = """
 [{{rabbit, [
     {{tcp_listeners, [{{"{host}", {amqp}}}]}},
     {{default_user, <<"{user}">>}}, {{default_pass, <<"{password}">>}}, {{loopback_users, []}},
+    {more}
     {{log, [{{console, [{{enabled, true}}, {{level, warning}}]}}, {{file, [{{file, false}}]}}]}}
   ]}},
   {{rabbitmq_management, [{{tcp_config, [{{ip, "{host}"}}, {{port, {http}}}]}}]}}].
@@ -43,22 +44,25 @@ CONFIG = """
 def system_packages() -> list[str]:
     """Name RabbitMQ's package where it is missing and may be installed; else a named broker serves too."""
     may_install = packages.is_debian_like() and os.geteuid() == 0
-    if _server() or (not may_install and os.environ.get("BROKER_URL")):
+    if server() or (not may_install and os.environ.get("BROKER_URL")):
         return []
     return ["rabbitmq-server"]
 
 
 def start(folder: Path) -> Service:
     """Bring up a private node, or take the broker that BROKER_URL names where there is none to start."""
-    server = _server()
-    if server is None:
-        return _named_broker()
-    ports = {name: pick_port(port) for name, port in PORTS.items()}
-    _write_config(fresh_folder(folder), ports)
-    env = _environment(folder, ports)
+    installed = server()
+    return start_node(installed, folder) if installed else _named_broker()
+
+
+def start_node(script: str, folder: Path, *, ports: dict[str, int] | None = None, terms: str = "") -> Service:
+    """Bring up a node; `terms` are more of its settings, as Erlang terms, each followed by a comma."""
+    ports = ports or {name: pick_port(port) for name, port in PORTS.items()}
+    _write_config(fresh_folder(folder), ports, terms)
+    env = environment(folder, ports)
     epmd = start_process("epmd", [packages.need("epmd", "erlang-base")], folder, env)
     try:
-        node = start_process("rabbitmq", [server], folder, env)
+        node = start_process("rabbitmq", [script], folder, env)
         service = _service(ports, (node, epmd))
         wait_until(lambda: answers(service), node, 90)
     except BaseException:
@@ -82,18 +86,19 @@ def stop(service: Service) -> None:
         stop_process(child, grace=0)
 
 
-def _server() -> str | None:
+def server() -> str | None:
     """Find the server's own script: Debian's wrapper on the PATH would change to another user."""
     return next((path for path in SERVERS if os.access(path, os.X_OK)), None)
 
 
-def _write_config(folder: Path, ports: dict[str, int]) -> None:
-    config = CONFIG.format(host=LOOPBACK, user=USER, password=PASSWORD, **ports)
+def _write_config(folder: Path, ports: dict[str, int], terms: str) -> None:
+    config = CONFIG.format(host=LOOPBACK, user=USER, password=PASSWORD, more=terms, **ports)
     (folder / "advanced.config").write_text(config)
     (folder / "plugins").write_text("[rabbitmq_management].\n")
 
 
-def _environment(folder: Path, ports: dict[str, int]) -> dict[str, str]:
+def environment(folder: Path, ports: dict[str, int]) -> dict[str, str]:
+    """Give what the node, and whatever administers it, finds in its environment."""
     return {
         "HOME": str(folder),  # where Erlang keeps the cookie that joins nodes
         "PATH": packages.SYSTEM_PATH,

@@ -19,10 +19,11 @@ from sandbox.gpu import GpuRequest
 from sandbox.outcome import Outcome
 from worker.disk import check_room
 from worker.records import StagedRun
+from worker.run_control import RunControl
 from worker.stages.admission import time_limit
 from worker.stages.bounding import organisers_bounds, participants_bounds
 from worker.stages.program import HIDDEN_DIR, RUN_DIR, SHARED_DIR
-from worker.tools import Peers, RunControl, Tools
+from worker.tools import Peers, Tools
 
 _FALLBACK_USER = "1000:1000"
 _NO_GPU = "The platform's worker should give this run a GPU, but its engine has none; its operator must mend that."

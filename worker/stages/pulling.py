@@ -9,6 +9,7 @@ import structlog
 from protocol.faults import Fault, LastingFault, OrganiserFault, ParticipantFault, PassingFault
 from protocol.run import Role, RunRequest
 from sandbox import images
+from sandbox.cancellation import Cancellation
 from sandbox.engine import Image
 from sandbox.errors import EngineRefused, EngineUnreachable, ImageError, ImageNotHeld, RegistryUnreachable
 from worker.tools import Tools
@@ -24,23 +25,23 @@ _OWNERS: dict[Role, tuple[str, type[Fault]]] = {
 _log = structlog.get_logger(__name__)
 
 
-def participant_image(request: RunRequest, tools: Tools) -> Image | None:
+def participant_image(request: RunRequest, tools: Tools, cancellation: Cancellation) -> Image | None:
     """The image of the docker submission; None where there is none. Raises the fault to tell."""
     if not request.submission:
         return None
-    return _obtain(request.submission.image, Role.PARTICIPANT, tools)
+    return _obtain(request.submission.image, Role.PARTICIPANT, tools, cancellation)
 
 
-def program_image(request: RunRequest, tools: Tools) -> Image | None:
+def program_image(request: RunRequest, tools: Tools, cancellation: Cancellation) -> Image | None:
     """The organiser's image for a scoring program or a code submission; None where a docker submission predicts."""
     if request.predict and request.submission:
         return None
-    return _obtain(request.docker_image, Role.SCORING, tools)
+    return _obtain(request.docker_image, Role.SCORING, tools, cancellation)
 
 
-def ingestion_image(request: RunRequest, tools: Tools) -> Image:
+def ingestion_image(request: RunRequest, tools: Tools, cancellation: Cancellation) -> Image:
     """The image that the ingestion program runs in. Raises the fault to tell."""
-    return _obtain(request.ingestion_docker_image or request.docker_image, Role.INGESTION, tools)
+    return _obtain(request.ingestion_docker_image or request.docker_image, Role.INGESTION, tools, cancellation)
 
 
 def check_allowed(reference: str, patterns: tuple[str, ...]) -> None:
@@ -51,7 +52,7 @@ def check_allowed(reference: str, patterns: tuple[str, ...]) -> None:
         )
 
 
-def _obtain(reference: str, role: Role, tools: Tools) -> Image:
+def _obtain(reference: str, role: Role, tools: Tools, cancellation: Cancellation) -> Image:
     policy = images.PullPolicy(tools.settings.worker_pull_policy)
     try:
         image = images.obtain(
@@ -61,6 +62,7 @@ def _obtain(reference: str, role: Role, tools: Tools) -> Image:
             deadline=PULL_DEADLINE,
             progress=_progress(reference, tools),
             warn=_log.warning,
+            cancellation=cancellation,
         )
     except EngineUnreachable as error:
         raise PassingFault("The platform's container engine does not answer.", detail=str(error)) from error

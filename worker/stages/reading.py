@@ -12,8 +12,6 @@ from worker.bundles.metadata import MetadataError, NoCommand, command
 from worker.folders import RunFolder
 from worker.records import Program, Programs
 from worker.stages.program import arguments
-from worker.stages.pulling import ingestion_image
-from worker.tools import Tools
 
 _INGESTION = "ingestion_program"
 _MEND = "its metadata must hold a line `command: …`."
@@ -24,7 +22,7 @@ LazyImage = Callable[[], Image | None]
 
 
 def read_programs(
-    request: RunRequest, folder: RunFolder, docker_submission: Image | None, image: LazyImage, tools: Tools
+    request: RunRequest, folder: RunFolder, docker_submission: Image | None, image: LazyImage, ingestions: LazyImage
 ) -> Programs:
     """The programs of the run. Raises the fault of whoever made one that cannot be run.
 
@@ -41,7 +39,7 @@ def read_programs(
     return Programs(
         docker_submission=docker_submission,
         code_submission=_program(theirs, image),
-        ingestion=_program(ingestion, _ingestion_image(request, image, tools)),
+        ingestion=_program(ingestion, _ingestion_image(request, image, ingestions)),
         scoring=_program(scoring, image),
     )
 
@@ -51,11 +49,11 @@ def _program(commands: Commands, image: LazyImage) -> Program | None:
     return Program(found, commands) if found else None
 
 
-def _ingestion_image(request: RunRequest, organisers: LazyImage, tools: Tools) -> LazyImage:
+def _ingestion_image(request: RunRequest, organisers: LazyImage, own: LazyImage) -> LazyImage:
     """Pulled only now, for most runs have no ingestion program; most often it is the organiser's image anyway."""
     if request.ingestion_docker_image in {"", request.docker_image} and not (request.predict and request.submission):
         return organisers
-    return lambda: ingestion_image(request, tools)
+    return own
 
 
 def _scoring_commands(folder: RunFolder) -> Commands:

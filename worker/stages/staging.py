@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 
 from protocol.run import RunRequest
+from sandbox.cancellation import Cancellation
 from worker.archives.tree import give
 from worker.archives.unpack import ArchiveLimits
 from worker.bundles.fetch import fetch
 from worker.folders import RunFolder
 from worker.records import Programs, StagedRun
 from worker.stages.bounding import participants_folders
-from worker.stages.pulling import participant_image, program_image
+from worker.stages.pulling import ingestion_image, participant_image, program_image
 from worker.stages.reading import read_programs
 from worker.stages.walling import wall_off
-from worker.tools import Tools
+from worker.tools import Progress, Tools
 
 FETCH_DEADLINE = 3600.0  # seconds for all bundles of a run
 _WHERE_CONTAINERS_WRITE = 0o777  # whichever user the image runs as; the folder above is closed to others
 
 
-def stage(request: RunRequest, folder: RunFolder, tools: Tools) -> StagedRun:
-    """Fetches images and bundles side by side, and reads what there is to run. Raises the fault to tell."""
+def stage(request: RunRequest, folder: RunFolder, tools: Tools, cancellation: Cancellation) -> StagedRun:
+    """Fetches images and bundles side by side, and reads what there is to run.
+
+    Raises the fault to tell, or `Cancelled`.
+    """
     with ThreadPoolExecutor(3, thread_name_prefix="stage") as pool:
-        theirs = pool.submit(copy_context().run, participant_image, request, tools)
-        organisers = pool.submit(copy_context().run, program_image, request, tools)
-        notes = pool.submit(copy_context().run, _fetch, request, folder, tools)
+        theirs = pool.submit(copy_context().run, participant_image, request, tools, cancellation)
+        organisers = pool.submit(copy_context().run, program_image, request, tools, cancellation)
+        notes = pool.submit(copy_context().run, _fetch, request, folder, tools, cancellation)
     # The participant's mistake is told first: it is the one that they can mend.
     docker_submission, noted = theirs.result(), notes.result()
     _set_aside_hidden(folder)
-    programs = read_programs(request, folder, docker_submission, organisers.result, tools)
+    ingestions = partial(ingestion_image, request, tools, cancellation)
+    programs = read_programs(request, folder, docker_submission, organisers.result, ingestions)
     _prepare(folder, request, programs, tools)
     return StagedRun(request, folder, programs, noted)
 
 
-def _fetch(request: RunRequest, folder: RunFolder, tools: Tools) -> tuple[str, ...]:
+def _fetch(request: RunRequest, folder: RunFolder, tools: Tools, cancellation: Cancellation) -> tuple[str, ...]:
     limits = ArchiveLimits(tools.settings.worker_bundle_limit, tools.settings.worker_bundle_files_limit)
     return fetch(
         request.bundle_url,
@@ -45,8 +51,19 @@ def _fetch(request: RunRequest, folder: RunFolder, tools: Tools) -> tuple[str, .
         deadline=FETCH_DEADLINE,
         optional=_optional(request),
         submission="program" if request.predict else "input/res",
-        progress=tools.progress,
+        progress=_cancellable(tools.progress, cancellation),
     )
+
+
+def _cancellable(progress: Progress | None, cancellation: Cancellation) -> Progress:
+    """Breaks a download off, whose progress it hears, where nobody wants the run any more."""
+
+    def heard(what: str, done: int, total: int) -> None:
+        cancellation.check()
+        if progress:
+            progress(what, done, total)
+
+    return heard
 
 
 def _optional(request: RunRequest) -> frozenset[str]:

@@ -1,14 +1,27 @@
+import threading
 from collections.abc import Callable
 
 import pytest
 
+from sandbox.cancellation import Cancellation
 from sandbox.engine import Image, PullProgress
-from sandbox.errors import EngineUnreachable, ImageInvalid, ImageNotFound, RegistryUnreachable
+from sandbox.errors import Cancelled, EngineUnreachable, ImageInvalid, ImageNotFound, RegistryUnreachable
 from sandbox.images import ImageName, PullPolicy, allowed, obtain
 from sandbox.testing import FakeEngine, Program
 
 OLD, NEW = Program(exit_code=1), Program(exit_code=2)
 AWAY = RegistryUnreachable("x:1", "connection refused")
+
+
+class Pauses(Cancellation):
+    """One that nobody cancels, and that does not really pause."""
+
+    def __init__(self, pauses: list[float]) -> None:
+        super().__init__()
+        self._pauses = pauses
+
+    def sleep(self, seconds: float) -> None:
+        self._pauses.append(seconds)
 
 
 class Registry(FakeEngine):
@@ -19,11 +32,18 @@ class Registry(FakeEngine):
         self.deadlines: list[float] = []
         self._steps = list(steps)
 
-    def pull(self, reference: str, *, deadline: float, progress: PullProgress | None = None) -> Image:
+    def pull(
+        self,
+        reference: str,
+        *,
+        deadline: float,
+        progress: PullProgress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Image:
         self.deadlines.append(deadline)
         if self._steps:
             self._steps.pop(0)(self)
-        return super().pull(reference, deadline=deadline, progress=progress)
+        return super().pull(reference, deadline=deadline, progress=progress, cancellation=cancellation)
 
 
 def away(_: FakeEngine) -> None:
@@ -37,7 +57,7 @@ def brought_by_another_run(engine: FakeEngine) -> None:
 
 def got(engine: FakeEngine, policy: PullPolicy, deadline: float = 60) -> Program:
     pauses: list[float] = []
-    image = obtain(engine, "x:1", policy, deadline=deadline, sleep=pauses.append)
+    image = obtain(engine, "x:1", policy, deadline=deadline, cancellation=Pauses(pauses))
     assert image.reference == "x:1"
     return engine.programs["x:1"]
 
@@ -82,7 +102,7 @@ def test_never_asks_no_registry() -> None:
 def test_a_registry_that_is_away_is_tried_again_with_growing_pauses_and_less_time() -> None:
     pauses: list[float] = []
     engine = Registry(away, away)
-    obtain(engine, "x:1", PullPolicy.ALWAYS, deadline=60, sleep=pauses.append)
+    obtain(engine, "x:1", PullPolicy.ALWAYS, deadline=60, cancellation=Pauses(pauses))
     assert len(engine.deadlines) == 3
     assert 0 < pauses[0] < pauses[1]
     assert 60 >= engine.deadlines[0] > engine.deadlines[1] > engine.deadlines[2]
@@ -184,3 +204,14 @@ def test_images_that_a_pattern_keeps_out(reference: str, pattern: str) -> None:
 
 def test_without_patterns_everything_is_allowed() -> None:
     assert allowed("anything.example/x", [])
+
+
+def test_a_pause_between_tries_is_cut_short_where_nobody_wants_the_image_any_more() -> None:
+    cancellation = Cancellation()
+    engine = Registry(away)
+    cancelling = threading.Timer(0.05, cancellation.cancel)
+    cancelling.start()
+    with pytest.raises(Cancelled):
+        obtain(engine, "x:1", PullPolicy.ALWAYS, deadline=60, cancellation=cancellation)
+    cancelling.join()
+    assert len(engine.deadlines) == 1

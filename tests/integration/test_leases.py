@@ -1,0 +1,232 @@
+"""Leases on a real broker: nothing is lost and nothing is there twice, whatever the broker or the connection does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pika.exceptions import ChannelClosedByBroker
+
+from tests.support.consumers import PATIENCE, Bench, number
+from tests.support.fault_proxy import FaultProxy
+from tests.support.own_broker import CONSUMER_TIMEOUT, OwnBroker, own_broker
+from worker.broker.delivery import ATTEMPTS_HEADER, Settlement
+from worker.broker.lease_terms import LEASE_HEADER
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    with own_broker(tmp_path_factory.mktemp("rabbit") / "node") as broker:
+        yield broker
+
+
+@pytest.fixture
+def bench(broker: OwnBroker) -> Bench:
+    return Bench(broker.url)
+
+
+def test_the_broker_loses_patience_with_what_is_only_held(broker: OwnBroker, bench: Bench) -> None:
+    """Else the next test would prove nothing."""
+    bench.publish([1])
+    with broker.impatient(), bench.consumer(0) as (_, taker):
+        first, again = taker.take(2)
+    assert (first.redelivered, again.redelivered) == (False, True)
+
+
+def test_a_lease_outlasts_the_consumer_timeout(broker: OwnBroker, bench: Bench) -> None:
+    bench.publish([1])
+    with broker.impatient(), bench.consumer(3.0) as (consumer, taker):
+        (delivery,) = taker.take(1)
+        assert taker.takes_nothing_for(3 * CONSUMER_TIMEOUT)
+        assert taker.gone.empty()
+        assert consumer.is_held(delivery)
+        consumer.settle(delivery, Settlement.ACK)
+        bench.publish([2])
+        (second,) = taker.take(1)
+        assert number(second) == 2
+        consumer.settle(second, Settlement.ACK)
+    assert nothing_is_left(bench, 3.0)
+
+
+@pytest.mark.parametrize("ttl", [60.0, 2.0], ids=["longer than the restart", "over before the broker is back"])
+def test_a_clean_restart_of_the_broker_loses_none_of_200_leases(broker: OwnBroker, bench: Bench, ttl: float) -> None:
+    bench.publish(range(200))
+    with bench.consumer(ttl, slots=200) as (consumer, taker):
+        first = taker.take(200)
+        assert {number(one) for one in first} == set(range(200))
+        broker.restart()
+        if ttl < 10:
+            lost = [taker.gone.get(timeout=PATIENCE) for _ in range(200)]
+            assert {one.hold for one in lost} == {one.hold for one in first}
+            first = taker.take(200)  # from the queue again, where any worker could have had them
+            assert {number(one) for one in first} == set(range(200))
+            assert {one.failed_attempts for one in first} == {1}
+        for one in first:
+            consumer.settle(one, Settlement.ACK)
+        bench.publish([200])
+        (last,) = taker.take(1)
+        assert number(last) == 200
+        consumer.settle(last, Settlement.ACK)
+    assert nothing_is_left(bench, ttl)
+
+
+def test_intake_is_closed_while_no_slot_is_free(bench: Bench) -> None:
+    bench.publish(range(4))
+    with bench.consumer(60.0, slots=2) as (consumer, taker):
+        one, two = taker.take(2)
+        assert taker.takes_nothing_for(0.2)
+        assert bench.ready() == 2
+        consumer.settle(two, Settlement.ACK)
+        (three,) = taker.take(1)
+        assert [number(one), number(two), number(three)] == [0, 1, 2]
+        assert bench.ready() == 1
+
+
+def test_what_is_given_back_is_in_the_queue_at_once_as_it_was(bench: Bench) -> None:
+    kept = {"priority": 7, "correlation_id": "c", "reply_to": "r", "content_type": "application/json", "type": "t"}
+    headers = {"task": "compute_worker_run", "timelimit": [None, 4200], "stamps": {}}
+    bench.publish([1], headers=headers, **kept)
+    with bench.consumer(60.0) as (consumer, taker):
+        (delivery,) = taker.take(1)
+        consumer.stop_taking()
+        consumer.settle(delivery, Settlement.GIVE_BACK)
+        properties, body = bench.next(timeout=5.0)
+    assert body == b"1"
+    assert {name: getattr(properties, name) for name in kept} == kept
+    found: dict[str, Any] = dict(properties.headers or {})
+    assert {name: found[name] for name in headers} == headers
+    assert [death["reason"] for death in found["x-death"]] == ["rejected"]
+    assert found.keys() - headers.keys() == {
+        LEASE_HEADER, "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason",
+    }  # fmt: skip
+
+
+def test_a_retry_waits_and_counts(bench: Bench) -> None:
+    bench.publish([1])
+    with bench.consumer(4.0) as (consumer, taker):
+        for attempt, pause in enumerate((0.5, 2.0)):
+            (delivery,) = taker.take(1)
+            assert delivery.failed_attempts == attempt
+            began = time.monotonic()
+            consumer.settle(delivery, Settlement.RETRY)
+            bench.publish([9])
+            (meanwhile,) = taker.take(1)  # no slot is held by what waits
+            assert number(meanwhile) == 9
+            consumer.settle(meanwhile, Settlement.ACK)
+            (delivery,) = taker.take(1)
+            assert time.monotonic() - began >= pause
+            assert delivery.headers[ATTEMPTS_HEADER] == attempt + 1
+            consumer.settle(delivery, Settlement.GIVE_BACK)
+
+
+def test_a_dead_workers_lease_goes_to_another_within_the_ttl(bench: Bench) -> None:
+    bench.publish([1])
+    with FaultProxy(bench.url) as proxy, bench.consumer(3.0, url=proxy.url) as (_, dead):
+        dead.take(1)
+        with bench.consumer(60.0, worker_id="two") as (_, other):
+            began = time.monotonic()
+            proxy.cut()
+            (delivery,) = other.take(1)
+            assert time.monotonic() - began < 3.0 + 2.0
+            assert delivery.failed_attempts == 1
+            dead.gone.get(timeout=PATIENCE)
+
+
+def test_a_lease_is_lost_to_us_before_another_can_have_it(bench: Bench) -> None:
+    bench.publish([1])
+    with (
+        FaultProxy(bench.url, heartbeat=1) as proxy,
+        bench.consumer(4.0, url=proxy.url) as (_, frozen),
+        bench.consumer(60.0, worker_id="two") as (_, other),
+    ):
+        (mine,) = frozen.take(1)
+        proxy.black_hole()
+        lost = frozen.gone.get(timeout=PATIENCE)
+        assert lost.hold == mine.hold
+        assert other.taken.empty()
+        other.take(1)
+        proxy.let_through()
+        assert frozen.takes_nothing_for(1.0)
+
+
+def test_a_blip_resumes_the_lease(bench: Bench) -> None:
+    bench.publish([1])
+    with FaultProxy(bench.url) as proxy, bench.consumer(60.0, url=proxy.url) as (consumer, taker):
+        (delivery,) = taker.take(1)
+        proxy.reset()
+        bench.publish([2])
+        assert taker.takes_nothing_for(1.5)
+        consumer.settle(delivery, Settlement.ACK)
+        (second,) = taker.take(1)
+        assert number(second) == 2
+        consumer.settle(second, Settlement.ACK)
+    assert nothing_is_left(bench, 60.0)
+
+
+def test_what_was_settled_while_the_broker_was_away_is_settled_when_it_is_back(bench: Bench) -> None:
+    bench.publish([1])
+    with FaultProxy(bench.url) as proxy, bench.consumer(60.0, url=proxy.url) as (consumer, taker):
+        (delivery,) = taker.take(1)
+        proxy.cut()
+        consumer.settle(delivery, Settlement.ACK)
+        bench.publish([2])
+        proxy.let_through()
+        (second,) = taker.take(1)
+        assert number(second) == 2
+        consumer.settle(second, Settlement.ACK)
+    assert nothing_is_left(bench, 60.0)
+
+
+def test_the_next_life_of_a_worker_finds_what_the_last_one_held(bench: Bench) -> None:
+    bench.publish(range(3))
+    with bench.consumer(60.0, slots=2) as (_, taker):
+        held = {number(one) for one in taker.take(2)}
+    with bench.consumer(60.0, slots=1) as (consumer, taker):  # one slot less: the other goes back
+        (resumed,) = taker.take(1)
+        assert resumed.resumed
+        assert number(resumed) in held
+        assert bench.ready() == 2
+        consumer.settle(resumed, Settlement.ACK)
+        (third,) = taker.take(1)
+        assert not third.resumed
+
+
+def test_a_deleted_lease_queue_is_made_again_with_what_was_in_it(bench: Bench) -> None:
+    bench.publish(range(2))
+    with bench.consumer(2.0, slots=2) as (consumer, taker):
+        deliveries = taker.take(2)
+        with bench.channel() as channel:
+            channel.queue_delete(bench.terms(2.0).lease_queue.name)
+        assert taker.takes_nothing_for(2.5)
+        assert taker.gone.empty()
+        for one in deliveries:
+            consumer.settle(one, Settlement.GIVE_BACK)
+            consumer.stop_taking()
+        assert {bench.next()[1], bench.next()[1]} == {b"0", b"1"}
+
+
+def test_a_broker_short_of_memory_keeps_our_leases(broker: OwnBroker, bench: Bench) -> None:
+    bench.publish([1])
+    with bench.consumer(2.0) as (consumer, taker):
+        (delivery,) = taker.take(1)
+        with broker.short_of_memory():
+            assert taker.takes_nothing_for(4.0)
+            assert taker.gone.empty()
+        consumer.settle(delivery, Settlement.ACK)
+        bench.publish([2])
+        (second,) = taker.take(1)
+        assert number(second) == 2
+        consumer.settle(second, Settlement.ACK)
+    assert nothing_is_left(bench, 2.0)
+
+
+def nothing_is_left(bench: Bench, ttl: float) -> bool:
+    """To be asked when every consumer is closed: what was held would be in one of them by now."""
+    try:
+        return bench.ready() == 0 and bench.ready(bench.terms(ttl).lease_queue.name) == 0
+    except ChannelClosedByBroker:
+        return bench.ready() == 0

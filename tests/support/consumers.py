@@ -1,0 +1,108 @@
+"""A worker's intake by itself, with nobody behind it: what it takes is only noted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from queue import Empty, SimpleQueue
+from uuid import uuid4
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from protocol.broker_url import parse
+from worker.broker.connection import parameters
+from worker.broker.consumer import Consumer
+from worker.broker.delivery import Delivery
+from worker.broker.lease_terms import LeaseTerms
+
+PATIENCE = 30.0
+
+
+class NotingTaker:
+    """What was handed out, and what was lost."""
+
+    def __init__(self) -> None:
+        self.taken: SimpleQueue[Delivery] = SimpleQueue()
+        self.gone: SimpleQueue[Delivery] = SimpleQueue()
+
+    def is_run(self, _delivery: Delivery) -> bool:
+        return True
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        self.taken.put(delivery)
+
+    def lost(self, delivery: Delivery) -> None:
+        self.gone.put(delivery)
+
+    def take(self, count: int, timeout: float = PATIENCE) -> list[Delivery]:
+        """The next so many that are handed out."""
+        return [self.taken.get(timeout=timeout) for _ in range(count)]
+
+    def takes_nothing_for(self, seconds: float) -> bool:
+        try:
+            self.taken.get(timeout=seconds)
+        except Empty:
+            return True
+        return False
+
+
+class Bench:
+    """A run queue of its own on some broker; messages are plain numbers."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.queue = f"runs-{uuid4().hex[:8]}"
+
+    @contextmanager
+    def consumer(
+        self, ttl: float, *, slots: int = 1, worker_id: str = "one", url: str | None = None
+    ) -> Iterator[tuple[Consumer, NotingTaker]]:
+        settings = parameters(parse(url or self.url), name="test", ca_file=None, verify=True)
+        taker = NotingTaker()
+        consumer = Consumer(settings, self.terms(ttl, worker_id), slots=slots, on_refused=_refused)
+        consumer.start(taker)
+        try:
+            yield consumer, taker
+        finally:
+            consumer.close()
+
+    def terms(self, ttl: float, worker_id: str = "one") -> LeaseTerms:
+        return LeaseTerms(self.queue, worker_id, ttl)
+
+    def publish(self, bodies: Sequence[object], **properties: object) -> None:
+        with self.channel() as channel:
+            channel.queue_declare(self.queue, durable=True)
+            channel.confirm_delivery()
+            for body in bodies:
+                made = pika.BasicProperties(delivery_mode=2, **properties)  # type: ignore[arg-type]
+                channel.basic_publish("", self.queue, json.dumps(body).encode(), made, mandatory=True)
+
+    def ready(self, queue: str | None = None) -> int:
+        """Messages that nobody holds."""
+        with self.channel() as channel:
+            return int(channel.queue_declare(queue or self.queue, passive=True).method.message_count)
+
+    def next(self, timeout: float = PATIENCE) -> tuple[pika.BasicProperties, bytes]:
+        """Takes the next message as any other client does."""
+        with self.channel() as channel:
+            for method, properties, body in channel.consume(self.queue, inactivity_timeout=timeout):
+                assert method, f"nothing came within {timeout} s"
+                assert properties
+                channel.basic_ack(method.delivery_tag or 0)
+                return properties, body or b""
+        raise AssertionError("consuming ended by itself")
+
+    @contextmanager
+    def channel(self) -> Iterator[BlockingChannel]:
+        with closing(pika.BlockingConnection(pika.URLParameters(self.url.replace("pyamqp:", "amqp:")))) as connection:
+            yield connection.channel()
+
+
+def _refused(reason: str) -> None:
+    raise AssertionError(reason)
+
+
+def number(delivery: Delivery) -> int:
+    return int(json.loads(delivery.body))

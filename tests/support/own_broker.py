@@ -1,0 +1,68 @@
+"""A RabbitMQ node of a test's own, to be restarted, to run short of memory, and to lose patience within seconds."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.demo import packages, rabbitmq
+from worker.demo.places import pick_port
+
+CONSUMER_TIMEOUT = 2.0
+_USUAL_TIMEOUT = 1800.0
+_TERMS = "{channel_tick_interval, 250},"
+_CTL_PATIENCE = 60.0
+
+
+class OwnBroker:
+    """It looks at its channels' consumer timeouts four times a second."""
+
+    def __init__(self, url: str, folder: Path, ports: dict[str, int]) -> None:
+        self.url = url
+        self._folder = folder
+        self._ports = ports
+
+    def restart(self) -> None:
+        """Cleanly, as an upgrade does."""
+        self._ctl("stop_app")
+        self._ctl("start_app")
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Whoever opens a channel meanwhile has `CONSUMER_TIMEOUT` seconds to acknowledge."""
+        self._set_consumer_timeout(CONSUMER_TIMEOUT)
+        yield
+        self._set_consumer_timeout(_USUAL_TIMEOUT)
+
+    def _set_consumer_timeout(self, seconds: float) -> None:
+        self._ctl("eval", f"application:set_env(rabbit, consumer_timeout, {round(seconds * 1000)}).")
+
+    @contextmanager
+    def short_of_memory(self) -> Iterator[None]:
+        """It raises its alarm, and takes nothing from whoever publishes."""
+        self._ctl("set_vm_memory_high_watermark", "0")
+        yield
+        self._ctl("set_vm_memory_high_watermark", "0.9")
+
+    def _ctl(self, *words: str) -> None:
+        ctl = Path(rabbitmq.SERVERS[0]).with_name("rabbitmqctl")
+        subprocess.run(
+            [str(ctl), "--quiet", *words],
+            env=rabbitmq.environment(self._folder, self._ports),
+            check=True,
+            timeout=_CTL_PATIENCE,
+            capture_output=True,
+        )
+
+
+@contextmanager
+def own_broker(folder: Path) -> Iterator[OwnBroker]:
+    script = rabbitmq.server() or packages.need(rabbitmq.SERVERS[0], "rabbitmq-server")
+    ports = {name: pick_port(0) for name in rabbitmq.PORTS}
+    service = rabbitmq.start_node(script, folder, ports=ports, terms=_TERMS)
+    try:
+        yield OwnBroker(service.address["broker_url"], folder, ports)
+    finally:
+        rabbitmq.stop(service)

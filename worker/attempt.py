@@ -1,0 +1,80 @@
+"""One attempt at a run: what is worked or refused, and how its message is to be settled."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+
+from protocol.addressee import Addressee
+from protocol.faults import CancelledFault, Fault, LastingFault, PassingFault
+from protocol.run import RunRequest
+from worker.broker.delivery import Settlement
+from worker.in_hand import Held
+from worker.observers import Observers, RunEnd, RunEnded
+from worker.pipeline import work
+from worker.reporting import reporter
+from worker.run_control import InterruptedRunError
+from worker.tools import Tools
+
+MAX_ATTEMPTS = 3
+"""Attempts at a run, in all: those that failed for a passing reason, and those whose host died."""
+
+_GIVEN_UP = (
+    f"The platform's workers failed or stopped in mid-run {MAX_ATTEMPTS} times while they worked on this submission, "
+    "so it is not tried again."
+)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How an attempt ended, for the broker and for observers."""
+
+    settlement: Settlement
+    ended: RunEnded
+
+    def lost(self) -> Attempt:
+        """The same, where the run has become another worker's."""
+        return replace(self, ended=RunEnded(RunEnd.LOST, self.ended.runtime))
+
+
+def make_attempt(request: RunRequest, held: Held, tools: Tools, observers: Observers, *, cancelled: bool) -> Attempt:
+    """Works the run, or tells the site why not: it was `cancelled`, or too many attempts were made. Never raises."""
+    began = time.monotonic()
+    fault: Fault | None = None
+    try:
+        fault = _refusal(held.run.attempt, cancelled=cancelled)
+        if fault:
+            reporter(Addressee(request.task_id, request.secret), tools, held.control).failed(fault)
+        else:
+            last = held.run.attempt >= MAX_ATTEMPTS
+            on_stage = partial(observers.run_stage, held.run)
+            fault = work(request, tools, held.control, last_attempt=last, on_stage=on_stage).fault
+        settlement, end = Settlement.ACK, _end(fault)
+    except InterruptedRunError:
+        _log.info("run given back")
+        settlement, end = Settlement.GIVE_BACK, RunEnd.GIVEN_BACK
+    except PassingFault as passing:
+        _log.warning("attempt failed", sentence=passing.sentence, detail=passing.detail)
+        settlement, end, fault = Settlement.RETRY, RunEnd.RETRIED, passing
+    except Exception:  # noqa: BLE001 -- a slot outlives every bug
+        _log.exception("a bug outside of the run's own stages")
+        settlement, end = Settlement.ACK, RunEnd.FAILED
+    kind, sentence = (type(fault).__name__, fault.sentence) if fault else ("", "")
+    return Attempt(settlement, RunEnded(end, time.monotonic() - began, kind, sentence))
+
+
+def _refusal(attempt: int, *, cancelled: bool) -> Fault | None:
+    if cancelled:
+        return CancelledFault()
+    return LastingFault(_GIVEN_UP) if attempt > MAX_ATTEMPTS else None
+
+
+def _end(fault: Fault | None) -> RunEnd:
+    if isinstance(fault, CancelledFault):
+        return RunEnd.CANCELLED
+    return RunEnd.FAILED if fault else RunEnd.FINISHED

@@ -1,0 +1,263 @@
+"""Messages in our hands: taken, leased, renewed, found again after a lost connection, settled.
+
+What is known of them is in the `Ledger`, and what is done on the wire is the `RunChannel`'s; here is what follows
+from what. All of it is on the link's thread, but for what says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+from uuid import uuid4
+
+import structlog
+from pika.adapters.blocking_connection import BlockingConnection
+from pika.exceptions import ChannelClosedByBroker
+
+from worker.broker.delivery import Delivery, Settlement
+from worker.broker.lease_terms import LeaseTerms
+from worker.broker.ledger import Hold, Ledger
+from worker.broker.queues import ExpiringQueues, QueueRefusedError
+from worker.broker.run_channel import Received, RunChannel
+
+_NOT_FOUND = 404
+_LATE_ACK = (
+    "a run that takes longer than the broker's consumer timeout (30 minutes, unless it is set otherwise) is given "
+    "to another worker as well, and so is one whose connection is lost"
+)
+_MEND = "let this user configure and read queues named <WORKER_QUEUE>.lease.* in the queue's virtual host"
+
+_log = structlog.get_logger(__name__)
+
+
+class Taker(Protocol):
+    """Who works what is taken. Each call must return at once."""
+
+    def is_run(self, delivery: Delivery) -> bool:
+        """True where it can be understood: it will be worked for a while, and is to be leased."""
+        ...
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """A message to work and settle."""
+        ...
+
+    def lost(self, delivery: Delivery) -> None:
+        """The broker may give it to another worker from now on."""
+        ...
+
+
+class Holding:
+    """What one worker holds. `changed` guards the ledger, and is notified when leases begin, are renewed or missed."""
+
+    def __init__(self, terms: LeaseTerms, *, slots: int) -> None:
+        self.taker: Taker | None = None
+        self.changed = threading.Condition()
+        self.ledger = Ledger()
+        self.leasing = bool(terms.ttl)
+        self.taking = True
+        self.terms = terms
+        self._slots = slots
+        self._queues = ExpiringQueues()
+        self._unblocked_at = -math.inf  # when the broker took messages from us again; math.inf while it takes none
+        self._connection: BlockingConnection | None = None
+        self.channel: RunChannel | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """True while another message may be taken."""
+        with self.changed:
+            return self.taking and len(self.ledger) < self._slots
+
+    def connected(self, connection: BlockingConnection) -> None:
+        """Finds out whether there can be leases, and has the channel that everything happens on."""
+        self._connection = connection
+        self.leasing = bool(self.terms.ttl) and self._may_lease(connection)
+        if not self.leasing:
+            _log.warning("runs are not leased, but acknowledged when they have ended", cost=_LATE_ACK)
+        self.open_channel()
+        if self.leasing:
+            connection.call_later(self.terms.period, self._renew_in_time)
+
+    def blocked(self, *, blocked: bool) -> None:
+        """The broker takes nothing from us, or does again: a publish that it kept waiting is as of now."""
+        with self.changed:
+            self._unblocked_at = math.inf if blocked else time.monotonic()
+            self.changed.notify_all()
+
+    @property
+    def spared_until(self) -> float:
+        """Until then no lease in our hands is lost: the broker takes nothing, or has only just begun to again."""
+        return self._unblocked_at + self.terms.period
+
+    def disconnected(self) -> None:
+        """Leases are missing from now on; they are ours as long as they can be trusted."""
+        self._unblocked_at = -math.inf
+        self._connection = self.channel = None
+        self._channel_lost()
+
+    def open_channel(self) -> None:
+        """A channel anew, and everything in hand again that is still ours."""
+        self._make_channel()
+        self._take_in_hand_again()
+        self.settle()
+
+    def take(self, received: Received, *, resumed: bool = False) -> None:
+        """A message has come: it is leased where it can be, and handed out."""
+        delivery = replace(received.delivery, hold=uuid4().hex, resumed=resumed)
+        if not (self.leasing and self._the_taker.is_run(delivery)):
+            self._add(Hold(delivery, received.tag))
+            return
+        with self.changed:
+            last = len(self.ledger) + 1 >= self._slots
+        if last:  # before the commit, which lets the broker send the next
+            self._the_channel.stop_consuming()
+        until = self._trusted_after(lambda channel: channel.lease([(received.tag, delivery)]))
+        self._add(Hold(delivery, None, until))
+        self._fetch()
+
+    def settle(self) -> None:
+        """Does what the ledger says is to be done."""
+        with self.changed:
+            due = self.ledger.to_settle()
+        if not due:
+            return
+        for tag, hold in due:
+            self._the_channel.settle(tag, hold)
+        self._the_channel.commit()
+        with self.changed:
+            for _tag, hold in due:
+                self.ledger.settled(hold)
+
+    def note(self, delivery: Delivery, how: Settlement) -> bool:
+        """From any thread: what `settle` is to do; False where the message is no longer ours."""
+        with self.changed:
+            return self.ledger.settle(delivery, how)
+
+    @property
+    def _the_taker(self) -> Taker:
+        assert self.taker  # noqa: S101 -- nothing is taken before it is known for whom
+        return self.taker
+
+    @property
+    def _the_channel(self) -> RunChannel:
+        assert self.channel  # noqa: S101 -- nothing happens on the link's thread before `connected`
+        return self.channel
+
+    def _may_lease(self, connection: BlockingConnection) -> bool:
+        try:
+            self._queues.declare(connection, self.terms.lease_queue)
+        except QueueRefusedError as error:
+            _log.warning("the broker refuses this worker a lease queue", reason=str(error), mend=_MEND)
+            return False
+        return True
+
+    def _make_channel(self) -> None:
+        assert self._connection  # noqa: S101 -- `connected` came first
+        self._channel_lost()
+        self.channel = RunChannel(self._connection, self.terms, self._queues)
+
+    def _channel_lost(self) -> None:
+        with self.changed:
+            self.ledger.channel_lost()
+            self.changed.notify_all()
+
+    def _add(self, hold: Hold) -> None:
+        with self.changed:
+            self.ledger.add(hold)
+            self.changed.notify_all()
+        self._the_taker.on_delivery(hold.delivery)
+
+    def _trusted_after(self, publish: Callable[[RunChannel], None]) -> float:
+        """Publishes; says until when that is surely ours.
+
+        The broker's clock on it cannot have begun before it was sent, nor before the broker took anything at all.
+        """
+        began = time.monotonic()
+        publish(self._the_channel)
+        since = began if self._unblocked_at == math.inf else max(began, self._unblocked_at)
+        return since + self.terms.trusted
+
+    def _renew_in_time(self) -> None:
+        if self._connection and self.channel and self.channel.is_open:
+            self._connection.call_later(self.terms.period, self._renew_in_time)
+            self._renew()
+
+    def _renew(self) -> None:
+        with self.changed:
+            due = self.ledger.to_renew()
+        if due:
+            swaps = [(tag, hold.delivery) for tag, hold in due]
+            self._renewed([hold for _tag, hold in due], self._trusted_after(lambda channel: channel.lease(swaps)))
+
+    def _renewed(self, holds: list[Hold], until: float) -> None:
+        with self.changed:
+            self.ledger.renewed(holds, until)
+            self.changed.notify_all()
+        self._fetch()
+
+    def _fetch(self) -> None:
+        """Takes the copies in hand that were just put into the lease queue."""
+        strays = []
+        try:
+            while self._misses_some() and (copy := self._the_channel.fetch()):
+                if not self._attach(copy):
+                    strays.append(copy)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
+            self._restore()
+        for stray in strays:
+            self._take_stray(stray)
+
+    def _take_in_hand_again(self) -> None:
+        """What the lease queue holds: leases that were missing, and, after a start, those of an earlier life."""
+        if not self.leasing or not self.channel or not self.channel.is_open:
+            return
+        strays, missed = [], self._misses_some()
+        while copy := self.channel.fetch():
+            if not self._attach(copy):
+                strays.append(copy)
+        self._renew()
+        if missed and not self._misses_some():
+            _log.info("the leases of the runs in work are in hand again")
+        for stray in strays:
+            self._take_stray(stray)
+        if self._misses_some() and self._connection:
+            # The broker has not noticed yet that our last connection is gone. A consumer would be told when it has,
+            # but would also be sent the copies that renewals fetch.
+            self._connection.call_later(self.terms.period / 4, self._take_in_hand_again)
+
+    def _misses_some(self) -> bool:
+        with self.changed:
+            return bool(self.ledger.missing())
+
+    def _attach(self, copy: Received) -> bool:
+        with self.changed:
+            if self.ledger.fetched(copy.lease, copy.tag):
+                return True
+            known = copy.lease in self.ledger
+        if known:  # a broker that was killed may have both the old copy and the new one
+            self._the_channel.drop_copy(copy.tag)
+            self._the_channel.commit()
+        return known
+
+    def _take_stray(self, copy: Received) -> None:
+        if self.has_room:
+            _log.info("found a run that this worker had in work before")
+            self.take(copy, resumed=True)
+        else:
+            self._the_channel.return_copy(copy.tag)
+            self._the_channel.commit()
+
+    def _restore(self) -> None:
+        """Somebody deleted the lease queue, and with it all copies but those in our memory."""
+        _log.error("the lease queue was deleted; the messages of the runs in work are put into it anew")
+        self._make_channel()
+        with self.changed:
+            leases = self.ledger.leases()
+        deliveries = [hold.delivery for hold in leases]
+        self._renewed(leases, self._trusted_after(lambda channel: channel.restore(deliveries)))

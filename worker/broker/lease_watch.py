@@ -1,0 +1,59 @@
+"""Tells when a lease is lost, whatever the connection does meanwhile."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from worker.broker.delivery import Delivery
+from worker.broker.holding import Holding
+
+_log = structlog.get_logger(__name__)
+
+
+class LeaseWatch:
+    """A thread of its own, for the link's may be waiting for a broker that does not answer.
+
+    While the broker says that it takes nothing from us, it keeps what we hold: only what is missing can be lost then.
+    """
+
+    def __init__(self, holding: Holding, *, on_lost: Callable[[Delivery], None]) -> None:
+        self._holding = holding
+        self._on_lost = on_lost
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="lease-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begins to watch."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        with self._holding.changed:
+            self._closed = True
+            self._holding.changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed:
+            for delivery in self._wait():
+                _log.error("lease lost: it could not be renewed in time, and another worker may have the run")
+                self._on_lost(delivery)
+
+    def _wait(self) -> list[Delivery]:
+        """Returns when leases are lost, or something has changed."""
+        holding = self._holding
+        with holding.changed:
+            if self._closed:
+                return []
+            now, spared_until = time.monotonic(), holding.spared_until
+            spared = now < spared_until
+            if lost := holding.ledger.expire(now, missing_only=spared):
+                return [hold.delivery for hold in lost]
+            soonest = min(holding.ledger.next_expiry(missing_only=spared), spared_until if spared else math.inf)
+            holding.changed.wait(None if soonest == math.inf else max(0.0, soonest - now))
+            return []
