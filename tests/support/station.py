@@ -92,7 +92,7 @@ class Station:
         assert list((self.worker.temp_dir / "runs").iterdir()) == []
         assert self.queue.count() == 0  # unsettled ones would have come back by now
         assert self.published.keys().isdisjoint(
-            one.labels[RUN] for one in client.containers.list(all=True, filters={"label": RUN})
+            one.labels[RUN] for one in client.containers.list(all=True, filters={"label": RUN}, ignore_removed=True)
         )
         self.site.settle()
         for submission in self.published.values():

@@ -137,7 +137,6 @@ def proc_sys() -> bool:
 
 
 def core_pattern() -> bool:
-    """A program that the host runs when something crashes."""
     return same_again("/proc/sys/kernel/core_pattern")
 
 
