@@ -69,7 +69,6 @@ class RemoteControl:
 
     def on_connected(self, connection: BlockingConnection) -> None:
         """Opens what the broker allows: the inbox, and the exchanges of replies and events."""
-        self._inbox, self._outlets = None, {}
         openings = (
             partial(self._open_inbox, connection),
             partial(self._open_outlet, connection, REPLY_EXCHANGE, "direct", durable=False),
@@ -95,6 +94,13 @@ class RemoteControl:
         elif self._inbox and not self._inbox.consumer_tags:
             _refusal(partial(self._consume, self._inbox, self._node))
         self._flush()
+
+    def on_disconnected(self) -> None:
+        """Events wait for the next connection."""
+        self._inbox, self._outlets = None, {}
+
+    def on_blocked(self) -> None:
+        """Events wait until the broker takes them; the next heartbeat takes them along."""
 
     @property
     def _listening(self) -> bool:
@@ -157,6 +163,8 @@ class RemoteControl:
             self._link.call(self._flush)
 
     def _flush(self) -> None:
+        if self._link.blocked:
+            return
         for event in self._events.take():
             message = celery_events.encode(event, node=self._node, pid=self._pid, clock=self._clock.tick())
             self._publish(EVENT_EXCHANGE, event.routing_key, message)
