@@ -75,6 +75,7 @@ def check_pages(monitor: Flower, messages: list[str], pid: int) -> None:
     )
     assert NODE in workers.document
     assert "Online" in workers.document
+    assert monitor.page("workers?json=1").count('"active": 1') == 1
     for message in messages:
         assert message in tasks.document
     for page in (workers, tasks):

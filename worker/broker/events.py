@@ -74,12 +74,13 @@ class WorkerEvents:
         return taken
 
     def run_taken(self, run: RunInWork) -> None:
-        """Tells `task-received`."""
+        """Tells `task-received`, and with a heartbeat that one run more is in work."""
         with self._lock:
             self._started[run.message_id] = False
             self._processed += 1
         args = repr(list(public_args(run)))
         self._tell_task(celery_events.task_received(run.message_id, RUN_TASK, args, run.attempt - 1))
+        self.tell_worker("heartbeat")
 
     def run_stage(self, run: RunInWork, stage: str) -> None:
         """Tells `task-started` at the first stage, whichever that is."""
@@ -91,11 +92,12 @@ class WorkerEvents:
             self._tell_task(celery_events.task_started(run.message_id))
 
     def run_ended(self, run: RunInWork, ended: RunEnded) -> None:
-        """Tells how it ended; of a run that another worker has now, that one tells."""
+        """Tells how it ended, and a heartbeat as above; of a run that another worker has now, that one tells."""
         with self._lock:
             started = self._started.pop(run.message_id, False)
         if event := _end(run.message_id, ended, started=started):
             self._tell_task(event)
+        self.tell_worker("heartbeat")
 
     def _tell_task(self, event: Event) -> None:
         if self._tasks_enabled:
