@@ -52,7 +52,7 @@ class RemoteControl:
         self._events = events
         self._clock = clock
         self._pid = pid
-        self._was_listening = False
+        self._was_listening = self._blocked = False
         self._inbox: BlockingChannel | None = None
         self._outlets: dict[str, BlockingChannel] = {}
         self._link = AmqpLink(settings, self, name="control", on_refused=self._give_up)
@@ -97,10 +97,11 @@ class RemoteControl:
 
     def on_disconnected(self) -> None:
         """Events wait for the next connection."""
-        self._inbox, self._outlets = None, {}
+        self._inbox, self._outlets, self._blocked = None, {}, False
 
-    def on_blocked(self) -> None:
+    def on_blocked(self, *, blocked: bool) -> None:
         """Events wait until the broker takes them; the next heartbeat takes them along."""
+        self._blocked = blocked
 
     @property
     def _listening(self) -> bool:
@@ -163,7 +164,7 @@ class RemoteControl:
             self._link.call(self._flush)
 
     def _flush(self) -> None:
-        if self._link.blocked:
+        if self._blocked:
             return
         for event in self._events.take():
             message = celery_events.encode(event, node=self._node, pid=self._pid, clock=self._clock.tick())
