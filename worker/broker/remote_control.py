@@ -1,7 +1,7 @@
 """Celery's remote control and events: one connection of their own, off the path of any run.
 
 Nothing of it is needed to work runs. A virtual host that forbids some of it costs one warning, and the rest is done.
-Without publisher confirms: a broker that blocks publishers (its alarms) must not keep a `revoke` from being heard.
+Without publisher confirms: no reply or event is worth waiting for.
 """
 
 from __future__ import annotations
