@@ -13,31 +13,31 @@ MAX_DEPTH = 32
 """Most levels of nesting; real messages have 4. Much deeper ones could be read, but not written again."""
 
 
-def parse(body: bytes) -> object:
+def parse(body: bytes, what: str = "run message") -> object:
     """The document in a UTF-8 body. NaN and Infinity pass, as they do with Celery: each field checks its own.
 
     Raises `MessageFault`, never quoting it, where it is too large, not UTF-8, not JSON or nested too deep.
     """
     if len(body) > MAX_BYTES:
-        raise MessageFault(f"The run message is larger than {MAX_BYTES} bytes.")
-    document = _loaded(body)
+        raise MessageFault(f"The {what} is larger than {MAX_BYTES} bytes.")
+    document = _loaded(body, what)
     if _is_deeper_than(MAX_DEPTH, document):
-        raise _too_deep()
+        raise _too_deep(what)
     return document
 
 
-def _loaded(body: bytes) -> object:
+def _loaded(body: bytes, what: str) -> object:
     try:
         document: object = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise MessageFault(f"The run message is not UTF-8 (byte {error.start}).") from None
+        raise MessageFault(f"The {what} is not UTF-8 (byte {error.start}).") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise MessageFault(f"The run message is not JSON ({where}).") from None
+        raise MessageFault(f"The {what} is not JSON ({where}).") from None
     except RecursionError:
-        raise _too_deep() from None
+        raise _too_deep(what) from None
     except ValueError:  # Python's bound on the digits of an integer
-        raise MessageFault("The run message holds a number of too many digits.") from None
+        raise MessageFault(f"The {what} holds a number of too many digits.") from None
     return document
 
 
@@ -57,5 +57,5 @@ def _children(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _too_deep() -> MessageFault:
-    return MessageFault(f"The run message nests deeper than {MAX_DEPTH} levels.")
+def _too_deep(what: str) -> MessageFault:
+    return MessageFault(f"The {what} nests deeper than {MAX_DEPTH} levels.")

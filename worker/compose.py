@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ import structlog
 from config.settings import Settings
 from protocol import broker_url
 from protocol.broker_url import BrokerAddress
+from protocol.celery_control import node_name
+from protocol.celery_events import LamportClock
 from sandbox.docker.client import EngineTls
 from sandbox.docker.engine import DockerEngine
 from sandbox.engine import ContainerEngine, HostFacts
@@ -26,6 +28,10 @@ from sandbox.runner import Sandbox
 from sandbox.wall import why_no_wall
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
+from worker.broker.control_commands import Commands, Runs
+from worker.broker.events import WorkerEvents
+from worker.broker.node_facts import NodeFacts, broker_info
+from worker.broker.remote_control import RemoteControl
 from worker.engine_fit import UnfitEngineError, check_fit
 from worker.folders import TempDir
 from worker.profiles import make_profiles
@@ -34,6 +40,7 @@ from worker.storage.transfer import Transfers
 from worker.tools import Progress, Tools, UpdateSink
 
 _DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+_SHORT_ID = 8  # characters, enough to tell workers of one host apart
 
 _log = structlog.get_logger(__name__)
 
@@ -48,9 +55,10 @@ class UnreachableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Parameters of the two connections: the runs' virtual host, and the one that updates go to."""
+    """Parameters of the connections: two to the runs' virtual host, and one to that which updates go to."""
 
     runs: ConnectionParameters
+    control: ConnectionParameters
     updates: ConnectionParameters
 
 
@@ -64,6 +72,7 @@ def broker(settings: Settings) -> Broker:
         raise SetUpError(str(error)) from None
     return Broker(
         runs=_parameters(settings, address, "runs"),
+        control=_parameters(settings, address, "control"),
         updates=_parameters(settings, address.with_vhost(settings.worker_updates_vhost), "updates"),
     )
 
@@ -77,6 +86,28 @@ def _parameters(settings: Settings, address: BrokerAddress, purpose: str) -> Con
         name=f"codalab-worker {settings.codalab_hostname} {purpose}",
         ca_file=str(ca_file) if ca_file else None,
         verify=settings.broker_ssl_verify,
+    )
+
+
+def remote_control(
+    settings: Settings,
+    connection: ConnectionParameters,
+    worker_id: str,
+    runs: Runs,
+    events: WorkerEvents,
+    on_shutdown: Callable[[], None],
+) -> RemoteControl:
+    """This worker as a node among Celery's; `worker_id` tells it from others of the same host name."""
+    clock = LamportClock()
+    facts = NodeFacts(settings.worker_queue, settings.worker_concurrency, broker_info(connection))
+    hostname = settings.codalab_hostname
+    return RemoteControl(
+        connection,
+        (node_name(hostname), node_name(hostname, worker_id[:_SHORT_ID])),
+        Commands(facts, runs, events, clock, on_shutdown),
+        events,
+        clock,
+        pid=facts.pid,
     )
 
 

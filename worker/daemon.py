@@ -19,10 +19,12 @@ from sandbox import labels
 from sandbox.sweep import remove_leftovers
 from worker import compose
 from worker.broker.consumer import Consumer
+from worker.broker.events import WorkerEvents
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.status_sink import AmqpStatusSink
 from worker.exit_codes import ExitCode
 from worker.handling import Handler
+from worker.observers import Observers
 from worker.signals import watch_signals
 from worker.tools import Tools
 
@@ -40,6 +42,13 @@ class Signalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody who may has asked the worker, by Celery's remote control, to finish its runs and end."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The broker will not have us."""
 
@@ -51,7 +60,7 @@ class Idle:
     """A slot has ended a run."""
 
 
-Event = Signalled | Refused | Idle
+Event = Signalled | Asked | Refused | Idle
 
 
 class Daemon:
@@ -74,12 +83,25 @@ class Daemon:
                 slots=self._settings.worker_concurrency,
                 on_refused=self._refused,
             )
-            handler = Handler(tools, consumer, slots=self._settings.worker_concurrency, on_idle=self._idle)
+            events = WorkerEvents()
+            handler = Handler(
+                tools,
+                consumer,
+                slots=self._settings.worker_concurrency,
+                on_idle=self._idle,
+                observers=Observers([events]),
+            )
+            control = compose.remote_control(
+                self._settings, connections.control, tools.worker_id, handler, events, self._asked_to_end
+            )
+            control.start()
             updates.start()
             consumer.start(handler)
             _log.info("worker started", queue=self._settings.worker_queue, slots=self._settings.worker_concurrency)
             code = self._supervise(consumer, handler)
             _shut_down(consumer, handler, updates, self._settings.worker_stop_grace)
+            control.close()
+            _log.info("worker stopped")
         return code
 
     def _supervise(self, consumer: Consumer, handler: Handler) -> ExitCode:
@@ -89,7 +111,7 @@ class Daemon:
         if isinstance(event, Refused):
             _log.error("cannot work", reason=event.reason)
             return ExitCode.UNREACHABLE
-        _log.info("draining", signal=event.name, busy=handler.busy)
+        _log.info("draining", reason=event.name, busy=handler.busy)
         consumer.stop_taking()
         self._drain(handler)
         return ExitCode.OK
@@ -111,6 +133,9 @@ class Daemon:
 
     def _idle(self) -> None:
         self._events.put(Idle())
+
+    def _asked_to_end(self) -> None:
+        self._events.put(Asked("shutdown"))
 
     def _signalled(self, name: str) -> None:
         self._events.put(Signalled(name))
@@ -136,4 +161,3 @@ def _shut_down(consumer: Consumer, handler: Handler, updates: AmqpStatusSink, gr
         os._exit(ExitCode.OK)
     handler.close()
     consumer.close()
-    _log.info("worker stopped")

@@ -86,7 +86,7 @@ def test_heartbeats_go_on_during_a_run(
         events.wait(message, "die")
         after = [(wire.client_beats, wire.server_beats) for wire in proxy.wires]
     assert {wire.vhost for wire in proxy.wires} == {"/", private_queue.owner.vhost}
-    assert len(after) == 2, "a connection was lost"
+    assert len(after) == 3, "a connection was lost"
     for (client, server), (client_later, server_later) in zip(before, after, strict=True):
         assert client_later - client >= 3
         assert server_later - server >= 3
@@ -95,8 +95,9 @@ def test_heartbeats_go_on_during_a_run(
 def test_the_heartbeat_is_short_where_the_broker_offers_a_long_one(
     private_queue: PrivateQueue, proxy: FaultProxy
 ) -> None:
-    with private_queue.worker(BROKER_URL=proxy.url):
-        assert [wire.negotiated_heartbeat for wire in proxy.wires] == [15, 15]
+    with private_queue.worker(BROKER_URL=proxy.url) as worker:
+        worker.wait_connected("intake", "updates", "control")
+        assert [wire.negotiated_heartbeat for wire in proxy.wires] == [15, 15, 15]
 
 
 def test_a_slow_line_is_no_obstacle(private_queue: PrivateQueue, proxy: FaultProxy, competition: Competition) -> None:
@@ -114,7 +115,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(
     private_queue.publish(submission)
     proxy.refuse()
     with private_queue.starting_worker(BROKER_URL=proxy.url) as worker:
-        worker.wait_for_event("no broker connection, trying again", count=2)
+        worker.wait_for_event("no broker connection, trying again", count=3)
         assert proxy.refused.is_set()
         proxy.let_through()
         assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
@@ -135,7 +136,7 @@ def test_an_end_that_cannot_be_told_waits_for_the_broker(
         assert statuses(private_queue.so_far(submission)) == ["running"]
         proxy.let_through()
         assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
-        worker.wait_for_event("connected to broker", count=4)
+        worker.wait_connected("intake", "updates", count=2)
         assert worker.stop() == 0
     assert len(events.of(message, "start")) == 2
     assert private_queue.ready() == 0

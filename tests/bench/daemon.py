@@ -58,5 +58,5 @@ def daemon(settings: Mapping[str, str], folder: Path, site: Site) -> Iterator[Da
     with worker(settings, folder, wait=False) as running:
         site.wait_for_consumer(settings["WORKER_QUEUE"])
         start_up = time.perf_counter() - began
-        running.wait_for_event("connected to broker", count=2)  # the connection for updates is up, too
+        running.wait_connected("updates", "control")  # the other connections are up, too
         yield Daemon(running.process.pid, start_up)

@@ -21,6 +21,8 @@ class Captured:
     document: Any
     headers: Mapping[str, object]
     properties: Mapping[str, Any]
+    exchange: str
+    routing_key: str
 
     def decode(self) -> CeleryTask:
         return celery_envelope.decode(
@@ -39,4 +41,12 @@ def names(pattern: str) -> list[str]:
 
 def load(name: str) -> Captured:
     raw = json.loads((_FOLDER / f"{name}.json").read_text("utf-8"))
-    return Captured(base64.b64decode(raw["body_base64"]), raw["body"], raw["headers"], raw["properties"])
+    body = base64.b64decode(raw["body_base64"])
+    place = raw["exchange"], raw["routing_key"]
+    return Captured(body, raw["body"], raw["headers"], raw["properties"], *place)
+
+
+def methods(name: str) -> list[Any]:
+    """The AMQP methods of a capture that is a list of them."""
+    listed: list[Any] = json.loads((_FOLDER / f"{name}.json").read_text("utf-8"))["methods"]
+    return listed

@@ -78,7 +78,9 @@ class PrivateQueue:
 
     def leased(self, worker: WorkerProcess, ttl: float = 120.0) -> int:
         """Messages in that worker's lease queue that nobody holds."""
-        return RunQueue(self.owner, LeaseTerms(QUEUE, identity(worker.temp_dir, gethostname()), ttl).lease_queue.name).count()
+        return RunQueue(
+            self.owner, LeaseTerms(QUEUE, identity(worker.temp_dir, gethostname()), ttl).lease_queue.name
+        ).count()
 
     @contextmanager
     def channel(self, vhost: str | None = None) -> Iterator[BlockingChannel]:

@@ -35,6 +35,10 @@ class Management:
     def delete(self, path: str) -> None:
         requests.delete(f"{self._api}/api/{path}", timeout=10)
 
+    def admin_url(self, vhost: str) -> str:
+        """To look into that vhost without being one of its owner's connections."""
+        return f"{self._broker.scheme}://{self._broker.netloc}/{vhost}"
+
     @contextmanager
     def owner(self) -> Iterator[Owner]:
         name, password, vhost = f"owner-{uuid4().hex[:8]}", uuid4().hex, str(uuid4())

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,20 @@ class WorkerProcess:
 
     def wait_for_event(self, name: str, timeout: float = 20.0, *, count: int = 1) -> None:
         """The log is a file: looking at it again is the one way to follow it from outside."""
+        self._wait(lambda: len(self.events(name)) >= count, repr(name), timeout)
+
+    def wait_connected(self, *links: str, count: int = 1, timeout: float = 20.0) -> None:
+        """Until each of those links has been up that often."""
+        self._wait(lambda: all(self._times_up(link) >= count for link in links), f"connection {links}", timeout)
+
+    def _times_up(self, link: str) -> int:
+        return sum(event["link"] == link for event in self.events("connected to broker"))
+
+    def _wait(self, done: Callable[[], bool], what: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while len(self.events(name)) < count:
+        while not done():
             assert self.process.poll() is None, f"the worker has ended:\n{self.log.read_text()}"
-            assert time.monotonic() < deadline, f"no {name!r} in the log:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"no {what} in the log:\n{self.log.read_text()}"
             time.sleep(0.05)
 
     def stop(self, timeout: float = 40.0) -> int:
@@ -65,7 +75,7 @@ def worker(settings: Mapping[str, str], folder: Path, *, wait: bool = True) -> I
     running = WorkerProcess(process, log, temp_dir)
     try:
         if wait:
-            running.wait_for_event("connected to broker", count=2)
+            running.wait_connected("intake", "updates")
         yield running
     finally:
         _end(process)
