@@ -22,7 +22,7 @@ class Interruption(IntEnum):
     """The broker gives it to another worker: not a word to anyone, and not a second longer."""
 
 
-_MOST_GRACE = {Interruption.GIVEN_BACK: float("inf"), Interruption.CANCELLED: 1.0, Interruption.LOST: 0.0}
+_MOST_GRACE = {Interruption.GIVEN_BACK: float("inf"), Interruption.CANCELLED: 0.5, Interruption.LOST: 0.0}
 """Seconds between SIGTERM and SIGKILL at most: a cancelled container is gone within two."""
 
 
