@@ -24,9 +24,11 @@ class OwnBroker:
         self._folder = folder
         self._ports = ports
 
-    def restart(self) -> None:
-        """Cleanly, as an upgrade does."""
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Cleanly, as an upgrade does it."""
         self._ctl("stop_app")
+        yield
         self._ctl("start_app")
 
     @contextmanager
