@@ -162,7 +162,7 @@ class Handler:
         if delivery:
             self._settler.settle(delivery, attempt.settlement)
         else:
-            _log.warning("lease lost: the broker has given this run to another worker, and the site is told nothing")
+            _log.warning("lease lost, the broker has given this run to another worker, and the site is told nothing")
             attempt = attempt.lost()
         self._observers.run_ended(held.run, attempt.ended)
         self._on_idle()

@@ -41,7 +41,7 @@ class LeaseWatch:
     def _run(self) -> None:
         while not self._closed:
             for delivery in self._wait():
-                _log.error("lease lost: it could not be renewed in time, and another worker may have the run")
+                _log.error("lease lost, it could not be renewed in time, and another worker may have the run")
                 self._on_lost(delivery)
 
     def _wait(self) -> list[Delivery]:
