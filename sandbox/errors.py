@@ -3,6 +3,7 @@
 SandboxError
 ├── EngineUnreachable     nothing answers, it went away in mid-call, or it cannot work now: may pass
 ├── EngineRefused         the engine answered and will not do it: a bug of ours or of its set-up
+├── ContainerLost         ended by the engine or its host, or gone: says nothing about its program
 ├── GpuUnavailable        a GPU was asked for and this engine has none to give
 └── ImageError            `reference` is the image asked for
     ├── ImageNotFound     no such image, or none that we may see
@@ -24,6 +25,10 @@ class EngineUnreachable(SandboxError):
 
 class EngineRefused(SandboxError):
     """The container engine refused a request that should have been good; lasting."""
+
+
+class ContainerLost(SandboxError):
+    """A container ended with its engine or host, or is gone: how its program would have ended nobody knows."""
 
 
 class GpuUnavailable(SandboxError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import replace
 from types import TracebackType
@@ -11,15 +12,18 @@ from typing import Self
 import structlog
 import tenacity
 
-from sandbox.engine import Attachment, ContainerEngine, ContainerSpec, NoSuchUser, StartRefused
-from sandbox.errors import EngineUnreachable, SandboxError
+from sandbox.engine import Attachment, ContainerEngine, ContainerSpec, ContainerState, NoSuchUser, StartRefused
+from sandbox.errors import ContainerLost, EngineRefused, EngineUnreachable, SandboxError
 from sandbox.logs import LogPair
 from sandbox.outcome import ExitReason, Outcome, outcome_of
+from sandbox.patience import wait_for_return
 from sandbox.watchdog import Watchdog
 
 # How long the output may go on after the container's end, and a killed container may take to end.
 _DRAIN = 5.0
 _END = 30.0
+# Exit codes of what SIGTERM or SIGKILL ended, and of what a host took with it.
+_SIGNALLED = {137, 143, 255}
 # Images known to lack the user asked for; enough for every competition of a site.
 _REMEMBERED = 1000
 
@@ -34,9 +38,9 @@ class Sandbox:
         self._lacking: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def container(self, spec: ContainerSpec) -> Container:
-        """One container, not yet made: use it as a context manager."""
-        return Container(self, spec)
+    def container(self, spec: ContainerSpec, *, found: str | None = None) -> Container:
+        """One container, not yet made: use it as a context manager. `found` is the id of one that was started."""
+        return Container(self, spec, found=found)
 
     def lacks_user(self, spec: ContainerSpec) -> bool:
         """True where an earlier start has shown that the image has no user of that name."""
@@ -54,20 +58,26 @@ class Sandbox:
 class Container:
     """A container for one run. Entering makes it (another may still be running), leaving removes it.
 
+    One that was `found` is taken over instead, running or ended: an earlier process of this worker began it.
+
     Entering raises `EngineRefused`, `EngineUnreachable` or `ImageNotFound`. A removal that fails is
     logged and left to `sandbox.sweep`, for it must not hide how the run went.
     """
 
-    def __init__(self, sandbox: Sandbox, spec: ContainerSpec) -> None:
+    def __init__(self, sandbox: Sandbox, spec: ContainerSpec, *, found: str | None = None) -> None:
         self._sandbox = sandbox
         self._engine = sandbox.engine
         self._spec = spec
         self._watchdog = Watchdog(sandbox.engine, self._let_go)
-        self._id: str | None = None
+        self._found = found
+        self._id = found
+        self._stopped = threading.Event()
         self._attachment: Attachment | None = None
         self._refusal: StartRefused | None = None
 
     def __enter__(self) -> Self:
+        if self._found:
+            return self
         if self._spec.fallback_user is not None and self._sandbox.lacks_user(self._spec):
             self._fall_back()
         try:
@@ -92,35 +102,101 @@ class Container:
     def stop(self) -> None:
         """Has it ended now, from any thread, before `run` too: its outcome is then STOPPED."""
         self._watchdog.end(ExitReason.STOPPED)
+        self._stopped.set()
 
     def run(self, *, time_limit: float, grace: float, logs: LogPair) -> Outcome:
         """Starts the program and returns when it has ended, `time_limit` + `grace` seconds later at most.
 
-        Between the two it is sent SIGTERM and SIGKILL. Both logs are complete and closed afterwards.
-        Raises `GpuUnavailable`, `EngineRefused` or `EngineUnreachable`.
+        Between the two it is sent SIGTERM and SIGKILL; one that was found has the time that it has left. Both
+        logs are complete and closed afterwards. An engine that goes away is waited for.
+        Raises `GpuUnavailable`, `EngineRefused`, `EngineUnreachable` or `ContainerLost`.
         """
         with logs:
             if self._watchdog.cause is not None:
                 return Outcome(ExitReason.STOPPED, exit_code=0, elapsed=0.0)
             try:
-                container = self._start()
+                container = self._found or self._start()
             except StartRefused as refusal:
                 log.info("container not started", reason=refusal.reason, detail=refusal.detail)
                 return Outcome(ExitReason.COULD_NOT_START, refusal.exit_code, elapsed=0.0, note=refusal.reason)
-            self._see_it_end(container, time_limit, grace, logs)
-            state = self._engine.inspect(container)
-            return outcome_of(state, self._watchdog.cause, time_limit=time_limit, stderr_head=logs.stderr.head)
+            left = self._time_left(container, time_limit)
+            self._watchdog.arm(container, time_limit=left, grace=grace)
+            try:
+                state = self._see_it_end(container, time.monotonic() + left + grace + _END, logs)
+            finally:
+                self._watchdog.ended()
+            cause = self._cause(state, time_limit + grace)
+            return outcome_of(state, cause, time_limit=time_limit, stderr_head=logs.stderr.head)
 
-    def _see_it_end(self, container: str, time_limit: float, grace: float, logs: LogPair) -> None:
+    def _time_left(self, container: str, time_limit: float) -> float:
+        """Seconds; the clocks of this host and the engine's are taken to agree."""
+        if not self._found:
+            return time_limit
+        started = self._known(container).started_at
+        return max(0.0, time_limit - (time.time() - started)) if started else time_limit
+
+    def _see_it_end(self, container: str, until: float, logs: LogPair) -> ContainerState:
+        """Reads its output until it has ended, and again from the start when the engine has been away."""
+        if not self._found:
+            try:
+                self._read_to_the_end(container, until, logs)
+                return self._engine.inspect(container)
+            except EngineUnreachable as away:
+                self._wait_for_engine(until, away)
+        while True:
+            try:
+                return self._see_it_end_again(container, until, logs)
+            except EngineUnreachable as away:
+                self._wait_for_engine(until, away)
+
+    def _see_it_end_again(self, container: str, until: float, logs: LogPair) -> ContainerState:
+        """As one that comes back to it: the engine has its output. Raises `ContainerLost`."""
+        self._known(container)
+        logs.replay()
+        self._attachment = self._engine.follow(container)
+        self._read_to_the_end(container, until, logs)
+        state = self._known(container)
+        if self._was_ended_by_engine(state):
+            raise ContainerLost(f"The container ended with its engine, exit code {state.exit_code}.")
+        return state
+
+    def _was_ended_by_engine(self, state: ContainerState) -> bool:
+        """Nobody was told why it ended: an engine that has begun since, or whose host has, ended it."""
+        if state.finished_at is None or self._watchdog.cause is ExitReason.STOPPED:
+            return False
+        up = self._engine.was_up_at(state.finished_at)
+        return state.exit_code in _SIGNALLED if up is None else not up
+
+    def _cause(self, state: ContainerState, most: float) -> ExitReason | None:
+        """Why it was ended; one that ran for longer than it might, while nobody watched, is no exception."""
+        overran = state.started_at and state.finished_at and state.finished_at - state.started_at > most
+        return self._watchdog.cause or (ExitReason.TIME_LIMIT if self._found and overran else None)
+
+    def _known(self, container: str) -> ContainerState:
+        try:
+            return self._engine.inspect(container)
+        except EngineRefused as error:
+            raise ContainerLost(f"The container is gone: {error}") from error
+
+    def _wait_for_engine(self, until: float, away: EngineUnreachable) -> None:
+        """Raises that again where its return would be too late, or the container is to be stopped."""
+
+        def sleep(seconds: float) -> None:
+            if self._stopped.wait(seconds):
+                raise away
+
+        if time.monotonic() >= until:
+            raise away
+        wait_for_return(self._engine, sleep)
+
+    def _read_to_the_end(self, container: str, until: float, logs: LogPair) -> None:
         pump = threading.Thread(target=self._pump, args=(logs,), name="log-pump", daemon=True)
         pump.start()
-        self._watchdog.arm(container, time_limit=time_limit, grace=grace)
         try:
-            self._engine.wait(container, timeout=time_limit + grace + _END)
+            self._engine.wait(container, timeout=max(0.0, until - time.monotonic()))
             self._watchdog.ended()
             pump.join(_DRAIN)
         finally:
-            self._watchdog.ended()
             self._let_go()
             pump.join(_DRAIN)
 

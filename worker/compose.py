@@ -24,6 +24,7 @@ from sandbox.runner import Sandbox
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
 from worker.folders import TempDir
+from worker.journal import Journals
 from worker.profiles import make_profiles
 from worker.storage.store import Store
 from worker.storage.transfer import Transfers
@@ -115,6 +116,7 @@ def _gathered(
         sandbox=Sandbox(engine),
         transfers=transfers,
         temp_dir=temp_dir,
+        journals=Journals(temp_dir.journal),
         updates=updates,
         profiles=make_profiles(settings, host),
         gpus=gpus,

@@ -18,6 +18,7 @@ from worker.broker.delivery import Delivery
 from worker.in_hand import Arrival, InHand
 from worker.logs import bind_run
 from worker.pipeline import work
+from worker.recovery import Recovery
 from worker.reporting import Reporter
 from worker.tools import InterruptedRunError, RunControl, Tools
 
@@ -46,11 +47,14 @@ class Settler(Protocol):
 class Handler:
     """Works deliveries in `slots` threads, and calls `on_idle` whenever one of them has nothing left to do."""
 
-    def __init__(self, tools: Tools, settler: Settler, *, slots: int, on_idle: Callable[[], None]) -> None:
+    def __init__(
+        self, tools: Tools, settler: Settler, *, slots: int, on_idle: Callable[[], None], recovery: Recovery
+    ) -> None:
         self._tools = tools
         self._settler = settler
         self._on_idle = on_idle
-        self._in_hand = InHand()
+        self._recovery = recovery
+        self._in_hand = InHand(tools.journals.confirmed())
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
 
     @property
@@ -91,6 +95,7 @@ class Handler:
         self._take(request, delivery)
 
     def _take(self, request: RunRequest, delivery: Delivery) -> None:
+        self._recovery.claim(request.message_id)
         control = RunControl()
         match self._in_hand.arrive(request.message_id, delivery, control):
             case Arrival.NEW:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from enum import Enum, auto
 
 from worker.broker.delivery import Delivery
@@ -27,12 +28,15 @@ class Arrival(Enum):
 
 
 class InHand:
-    """The runs in work, by message id, and the last ones that ended. Safe for several threads."""
+    """The runs in work, by message id, and the last ones that ended, here or (`ended`) in an earlier process.
 
-    def __init__(self) -> None:
+    Safe for several threads.
+    """
+
+    def __init__(self, ended: Iterable[str] = ()) -> None:
         self._lock = threading.Condition()
         self._working: dict[str, tuple[Delivery, RunControl]] = {}
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict.fromkeys(ended)
 
     def arrive(self, message_id: str, delivery: Delivery, control: RunControl) -> Arrival:
         """Notes the delivery, and says what it is."""

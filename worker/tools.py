@@ -14,6 +14,7 @@ from protocol.status import StatusUpdate
 from sandbox.gpu import GpuAllotment
 from sandbox.runner import Container, Sandbox
 from worker.folders import TempDir
+from worker.journal import Journals
 from worker.profiles import Profiles
 from worker.storage.store import Store
 
@@ -37,14 +38,21 @@ class RunControl:
     """Lets another thread interrupt a run, whichever containers it is in."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._interrupted = False
         self._containers: set[Container] = set()
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass. Raises `InterruptedRunError` as soon as `interrupt` is called."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._interrupted, seconds)
+        self.check()
 
     def interrupt(self) -> None:
         """Stops what runs, now; the run ends with `InterruptedRunError`."""
         with self._lock:
             self._interrupted = True
+            self._lock.notify_all()
             for container in self._containers:
                 container.stop()
 
@@ -101,6 +109,7 @@ class Tools:
     sandbox: Sandbox
     transfers: Store
     temp_dir: TempDir
+    journals: Journals
     updates: UpdateSink
     profiles: Profiles
     gpus: GpuAllotment | None = None

@@ -18,6 +18,8 @@ from worker import handling
 from worker.broker.delivery import ATTEMPTS_HEADER, Delivery
 from worker.folders import TempDir
 from worker.handling import Handler
+from worker.journal import Journals
+from worker.recovery import Recovery
 from worker.tools import InterruptedRunError, Tools
 
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
@@ -63,9 +65,13 @@ class Desk:
         self.script: Callable[[], State] = lambda: State.FINISHED
         settings = SimpleNamespace(codalab_hostname="host")
         self.temp_dir = TempDir(folder)
-        tools = SimpleNamespace(settings=settings, updates=self.updates, temp_dir=self.temp_dir)
+        journals = Journals(self.temp_dir.journal)
+        tools = SimpleNamespace(
+            settings=settings, updates=self.updates, temp_dir=self.temp_dir, journals=journals, gpus=None
+        )
         monkeypatch.setattr(handling, "work", self._work)
-        self.handler = Handler(cast("Tools", tools), self.settler, slots=1, on_idle=self._on_idle)
+        recovery = Recovery(cast("Tools", tools))
+        self.handler = Handler(cast("Tools", tools), self.settler, slots=1, on_idle=self._on_idle, recovery=recovery)
 
     def deliver(self, body: bytes, headers: dict[str, object] | None = None) -> list[tuple[str, int]]:
         self.handler.on_delivery(Delivery(7, 1, False, body, headers or {}, JSON))

@@ -17,8 +17,11 @@ from protocol.faults import Fault, LastingFault, ParticipantFault, PassingFault
 from protocol.run import RunRequest
 from protocol.status import State, StatusUpdate
 from protocol.urls import SignedUrl
+from sandbox.runner import Sandbox
+from sandbox.testing import FakeEngine
 from worker import pipeline
 from worker.folders import TempDir
+from worker.journal import Journals
 from worker.records import ExecutedRun, PublishedRun, ScoredRun, StagedRun
 from worker.tools import InterruptedRunError, RunControl, Tools
 
@@ -48,7 +51,16 @@ class Scene:
         self.control = RunControl()
         self.runs = folder / "runs"
         self.temp_dir = TempDir(folder)
-        tools = SimpleNamespace(settings=Settings(), updates=self, temp_dir=self.temp_dir, gpus=None)
+        self.engine = FakeEngine()
+        tools = SimpleNamespace(
+            settings=Settings(),
+            updates=self,
+            temp_dir=self.temp_dir,
+            journals=Journals(self.temp_dir.journal),
+            gpus=None,
+            sandbox=Sandbox(self.engine),
+            worker_id="worker",
+        )
         self.tools = cast("Tools", tools)
         scripts: dict[str, Callable[..., Any]] = {
             "admit": lambda *_: None,

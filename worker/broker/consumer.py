@@ -20,7 +20,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Consumer:
-    """Takes at most `prefetch` messages at a time, each handed to what `start` was given, on the link's thread."""
+    """Takes at most `prefetch` messages at a time, each handed to what `start` was given, on the link's thread.
+
+    `on_taking` is called there whenever messages can come (again).
+    """
 
     def __init__(
         self,
@@ -29,7 +32,9 @@ class Consumer:
         *,
         prefetch: int,
         on_refused: Callable[[str], None],
+        on_taking: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_taking = on_taking
         self._queue = queue
         self._prefetch = prefetch
         self._on_delivery: Callable[[Delivery], None] = self.give_back
@@ -91,6 +96,7 @@ class Consumer:
         channel.basic_qos(prefetch_count=self._prefetch)
         if self._taking:
             channel.basic_consume(self._queue, self._on_message)
+            self._on_taking()
 
     def _consume_again(self, channel: BlockingChannel) -> None:
         assert self._connection  # noqa: S101 -- on_connected came first

@@ -24,9 +24,11 @@ def execute(staged: StagedRun, context: RunContext) -> ExecutedRun:
         theirs, organisers = side_by_side((participant, ingestion), context)
     else:
         theirs, organisers = participant(context), Ran()
-    return ExecutedRun(
-        staged, theirs.outcomes, organisers.outcomes, _clean(staged), fault=theirs.fault or organisers.fault
-    )
+    cleaned = context.journal.record.cleaned
+    if cleaned is None:
+        cleaned = _clean(staged)
+        context.journal.note(cleaned=cleaned)
+    return ExecutedRun(staged, theirs.outcomes, organisers.outcomes, cleaned, fault=theirs.fault or organisers.fault)
 
 
 def _participant_specs(staged: StagedRun, context: RunContext) -> Iterator[ContainerSpec]:

@@ -37,8 +37,8 @@ def in_turn(specs: Iterable[ContainerSpec], role: Role, staged: StagedRun) -> Pr
     def program(context: RunContext) -> Ran:
         limit = time_limit(staged.request, context.tools)
         ran = Ran()
-        for spec in specs:
-            outcome = containers.run(spec, role, staged, context)
+        for index, spec in enumerate(specs):
+            outcome = containers.run(spec, role, index, staged, context)
             fault = verdict(outcome, role, time_limit=limit, memory=spec.profile.memory)
             ran = Ran((*ran.outcomes, outcome), fault)
             if not outcome.ok:

@@ -67,13 +67,13 @@ def test_a_removal_is_tried_again_while_the_engine_is_away(logs: LogPair, monkey
 
 
 def test_a_removal_that_fails_is_logged_and_hides_nothing(logs: LogPair) -> None:
-    engine = breaking(remove=[EngineRefused("busy")], inspect=[EngineUnreachable("gone")])
+    engine = breaking(remove=[EngineRefused("busy")], inspect=[EngineRefused("gone")])
 
     def run() -> None:
         with Sandbox(engine).container(spec()) as container:
             container.run(time_limit=5, grace=1, logs=logs)
 
-    with capture_logs() as events, pytest.raises(EngineUnreachable, match="gone"):
+    with capture_logs() as events, pytest.raises(EngineRefused, match="gone"):
         run()
     assert [(event["event"], event["reason"]) for event in events] == [("container not removed", "busy")]
 
