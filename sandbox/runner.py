@@ -16,7 +16,7 @@ from sandbox.engine import Attachment, ContainerEngine, ContainerSpec, Container
 from sandbox.errors import ContainerLost, EngineRefused, EngineUnreachable, SandboxError
 from sandbox.logs import LogPair
 from sandbox.outcome import ExitReason, Outcome, outcome_of
-from sandbox.patience import wait_for_return
+from sandbox.patience import PATIENCE, wait_for_return
 from sandbox.watchdog import Watchdog
 
 # How long the output may go on after the container's end, and a killed container may take to end.
@@ -31,10 +31,14 @@ log = structlog.get_logger(__name__)
 
 
 class Sandbox:
-    """Makes containers on one engine, and remembers which images lack the user that is asked for."""
+    """Makes containers on one engine, and remembers which images lack the user that is asked for.
 
-    def __init__(self, engine: ContainerEngine) -> None:
+    While one runs, the engine may be away for `patience` seconds.
+    """
+
+    def __init__(self, engine: ContainerEngine, *, patience: float = PATIENCE) -> None:
         self.engine = engine
+        self.patience = patience
         self._lacking: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -151,14 +155,18 @@ class Container:
 
     def _see_it_end_again(self, container: str, until: float, logs: LogPair) -> ContainerState:
         """As one that comes back to it: the engine has its output. Raises `ContainerLost`."""
-        self._known(container)
-        logs.replay()
-        self._attachment = self._engine.follow(container)
-        self._read_to_the_end(container, until, logs)
+        if self._known(container).running:
+            self._reread(container, until, logs)
+        self._reread(container, until, logs)  # whoever follows to the end may miss a last line without a newline
         state = self._known(container)
         if self._was_ended_by_engine(state):
             raise ContainerLost(f"The container ended with its engine, exit code {state.exit_code}.")
         return state
+
+    def _reread(self, container: str, until: float, logs: LogPair) -> None:
+        logs.replay()
+        self._attachment = self._engine.follow(container)
+        self._read_to_the_end(container, until, logs)
 
     def _was_ended_by_engine(self, state: ContainerState) -> bool:
         """Nobody was told why it ended: an engine that has begun since, or whose host has, ended it."""
@@ -187,7 +195,7 @@ class Container:
 
         if time.monotonic() >= until:
             raise away
-        wait_for_return(self._engine, sleep)
+        wait_for_return(self._engine, sleep, patience=self._sandbox.patience)
 
     def _read_to_the_end(self, container: str, until: float, logs: LogPair) -> None:
         pump = threading.Thread(target=self._pump, args=(logs,), name="log-pump", daemon=True)

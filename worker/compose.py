@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +19,10 @@ from sandbox.errors import EngineUnreachable, GpuUnavailable, SandboxError
 from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
 from sandbox.gpu_check import check_gpu
 from sandbox.runner import Sandbox
+from worker.abandoned import remove_abandoned
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
-from worker.folders import TempDir
+from worker.folders import TempDir, identity
 from worker.journal import Journals
 from worker.profiles import make_profiles
 from worker.storage.store import Store
@@ -110,6 +109,7 @@ def _gathered(
         gpus = checked_gpus(settings, engine)
     except (EngineUnreachable, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
+    remove_abandoned(engine, settings.submission_temp_dir)
     return Tools(
         settings=settings,
         worker_id=identity(temp_dir.path),
@@ -181,8 +181,3 @@ def _check_input_folder(settings: Settings) -> None:
     folder = settings.worker_participant_input_dir
     if folder and not folder.is_dir():
         raise SetUpError(f"WORKER_PARTICIPANT_INPUT_DIR is no folder: {folder}")
-
-
-def identity(temp_dir: Path) -> str:
-    """The same after a restart, another for each temp dir: whose containers are whose."""
-    return hashlib.sha256(f"{socket.gethostname()}:{temp_dir.resolve()}".encode()).hexdigest()[:16]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import socket
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +18,9 @@ from protocol.run import Role
 from sandbox.engine import Stream
 from sandbox.logs import LogPair
 from worker.archives.tree import remove_tree
+
+LOCK_NAME = "worker.lock"
+"""The file in a temp dir that its owner has locked."""
 
 _KEPT_REJECTS = 1000
 _log = structlog.get_logger(__name__)
@@ -94,7 +99,7 @@ class TempDir:
         self.journal = path / "journal"
         """Where `worker.journal` keeps its records."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _lock(path / "worker.lock")
+        self._lock = _lock(path / LOCK_NAME)
         for folder in (self._runs, self._rejected, self.journal):
             folder.mkdir(mode=0o700, exist_ok=True)
 
@@ -144,6 +149,11 @@ class TempDir:
             _log.warning("rejected message could not be kept", error=str(error))
             return None
         return Path(path)
+
+
+def identity(temp_dir: Path) -> str:
+    """The same after a restart, another for each temp dir: whose containers are whose."""
+    return hashlib.sha256(f"{socket.gethostname()}:{temp_dir.resolve()}".encode()).hexdigest()[:16]
 
 
 def _plain(name: str) -> str:

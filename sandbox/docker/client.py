@@ -65,7 +65,8 @@ class EngineClient(APIClient):
     def close(self) -> None:
         """Let go of all connections, of one whose answer was not read to its end, too."""
         if self._latest is not None:
-            self._latest.close()
+            with suppress(OSError, ValueError):  # it broke off before
+                self._latest.close()
         super().close()
 
     def break_off(self) -> None:

@@ -17,10 +17,10 @@ from tests.support.rabbit import Management, Owner
 from tests.support.s3 import S3Store, s3_server
 from tests.support.site import Site, Update
 from tests.support.worker_process import WorkerProcess, worker
-from worker.compose import identity
 from worker.demo import engine, images
 from worker.demo.blobs import BlobStore
 from worker.demo.parts import Parts
+from worker.folders import identity
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,10 @@ class Breaking(FakeEngine):
         self._break("attach")
         return super().attach(container)
 
+    def host_facts(self) -> Any:
+        self._break("host_facts")
+        return super().host_facts()
+
     def inspect(self, container: str) -> Any:
         self._break("inspect")
         return super().inspect(container)
@@ -86,9 +90,9 @@ def test_a_container_that_cannot_be_attached_to_is_removed() -> None:
 
 
 def test_an_engine_that_goes_away_at_the_end_is_raised_and_no_thread_is_left(logs: LogPair) -> None:
-    engine = breaking(inspect=[EngineUnreachable("gone")])
+    engine = breaking(inspect=[EngineUnreachable("gone")], host_facts=[EngineUnreachable("gone")])
     before = threading.active_count()
-    with pytest.raises(EngineUnreachable), Sandbox(engine).container(spec()) as container:
+    with pytest.raises(EngineUnreachable), Sandbox(engine, patience=0).container(spec()) as container:
         container.run(time_limit=5, grace=1, logs=logs)
     assert threading.active_count() == before
 
