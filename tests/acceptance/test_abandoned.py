@@ -48,7 +48,8 @@ def test_the_next_command_removes_what_a_killed_one_left_and_nothing_of_a_living
         killed.kill()
         killed.wait(10)
         assert containers_of(client, folders[killed.pid])
-        assert exec_command(settings, temp_dir, short).wait(_WAIT) == 1
+        with exec_command(settings, temp_dir, short) as third:
+            assert third.wait(_WAIT) == 1
         assert not containers_of(client, folders[killed.pid])
         assert not folders[killed.pid].exists()
         assert containers_of(client, folders[living.pid])
@@ -61,7 +62,8 @@ def test_the_next_command_removes_what_a_killed_one_left_and_nothing_of_a_living
 def started(host: str, temp_dir: Path, process: subprocess.Popen[bytes]) -> Path:
     """The temp dir of that process, once its container runs."""
     assert process.stdout
-    process.stdout.readline()  # it is running
+    with process.stdout as updates:
+        updates.readline()  # it is running
     (folder,) = (path for path in temp_dir.iterdir() if (path / "worker.lock").read_text() == f"{process.pid}\n")
     wait_for_start(host, WORKER, identity(folder))
     return folder
