@@ -250,7 +250,7 @@ class Journals:
 
     def _set_aside(self, path: Path, error: Exception) -> None:
         kind = type(error).__name__  # the text of a ValidationError quotes what it read
-        _log.warning("journal set aside: it cannot be read; its run will be worked anew", file=path.name, error=kind)
+        _log.warning("journal set aside, it cannot be read; its run will be worked anew", file=path.name, error=kind)
         try:
             if sum(1 for _ in self._folder.glob("*.damaged")) < _KEPT_DAMAGED:
                 path.rename(path.with_suffix(".damaged"))

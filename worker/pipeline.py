@@ -84,7 +84,7 @@ def _worked(request: RunRequest, tools: Tools, control: RunControl, journal: Run
         try:
             return _attempt(request, tools, control, journal, last=last, may_start_over=starts_left > 0)
         except _StartOverError:
-            _log.warning("the run is worked anew: its container engine was restarted")
+            _log.warning("the run is worked anew; its container engine was restarted")
             journal.restart()
     raise RuntimeError("the last start may not be followed by another")
 

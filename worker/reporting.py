@@ -60,7 +60,7 @@ class Reporter:
     def again(self, terminal: Terminal) -> State:
         """Tells what an earlier process had found, in the same words, and may have told without knowing."""
         self._told = State.RUNNING
-        _log.info("told again: nobody confirmed it before the worker ended", status=terminal.state.value)
+        _log.info("told again; nobody confirmed it before the worker ended", status=terminal.state.value)
         return self._tell(terminal)
 
     def finished(self) -> State:

@@ -90,7 +90,7 @@ def test_a_run_outlives_a_restart_of_its_engine(
         updates = queue.end_of(submission)
         assert statuses(updates) == ["running", "finished"], updates[-1].traceback
         assert submission.archive()["scores.txt"] == b"correct: 1\n"
-        assert daemon.events("the run is worked anew: its container engine was restarted")
+        assert daemon.events("the run is worked anew; its container engine was restarted")
         assert daemon.stop() == ExitCode.OK
     assert list((daemon.temp_dir / "runs").iterdir()) == []
     with closing(engine.connect(own_engine.host)) as client:
@@ -109,7 +109,7 @@ def test_a_container_that_ended_with_its_engine_while_no_worker_watched_is_nobod
         own_engine.stop()
         own_engine.start()
         with queue.starting_worker() as daemon:
-            daemon.wait_for_event("the run is worked anew: its container engine was restarted")
+            daemon.wait_for_event("the run is worked anew; its container engine was restarted")
             queue.open_gate()
             updates = queue.end_of(submission)
             assert statuses(updates) == ["running", "finished"], updates[-1].traceback

@@ -190,7 +190,7 @@ def test_killed_before_the_end_was_confirmed(
             told = private_queue.end_of(submission)
             assert statuses(told) == ["running", "failed"]
             assert told[-1].traceback == "Your submission ended with exit code 3; its stderr says more.\n\nno"
-            daemon.wait_for_event("told again: nobody confirmed it before the worker ended")
+            daemon.wait_for_event("told again; nobody confirmed it before the worker ended")
             check_nothing_left(private_queue, message, daemon, client)
     assert starts(events, message) == [Role.PARTICIPANT]
 

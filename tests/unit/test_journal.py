@@ -80,7 +80,7 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: bytes) -> None:
     with capture_logs() as events:
         journals = Journals(tmp_path)
     assert journals.unconfirmed() == ()
-    assert [event["event"] for event in events] == ["journal set aside: it cannot be read; its run will be worked anew"]
+    assert [event["event"] for event in events] == ["journal set aside, it cannot be read; its run will be worked anew"]
     assert [path.name for path in tmp_path.iterdir()] == [f"{file.stem}.damaged"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from config.settings import Settings
 from sandbox import labels
 from sandbox.engine import ContainerEngine
-from worker import compose
+from worker.folders import identity
 from worker.preflight.engine import engine_of
 from worker.preflight.lines import CheckLine, Lines, ok, warning
 
@@ -54,7 +54,7 @@ def _folders(folder: Path) -> list[CheckLine]:
 
 
 def _containers(engine: ContainerEngine, folder: Path) -> list[CheckLine]:
-    own = engine.find_containers({labels.WORKER: compose.identity(folder)})
+    own = engine.find_containers({labels.WORKER: identity(folder)})
     if not own or holds(folder):
         return []
     found = f"{len(own)} containers of this worker, which does not run: {_some([name[:12] for name in own])}"
