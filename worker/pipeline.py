@@ -19,7 +19,8 @@ from sandbox.patience import wait_for_return
 from sandbox.sweep import remove_leftovers
 from worker.disk import room_needed
 from worker.folders import RunFolder
-from worker.journal import Published, RunJournal, Staged
+from worker.journal import RunJournal
+from worker.journal_record import Published, Staged
 from worker.records import PublishedRun, StagedRun
 from worker.reporting import Reporter
 from worker.stages.admission import admit

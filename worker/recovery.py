@@ -14,7 +14,7 @@ import structlog
 from sandbox import labels
 from sandbox.errors import SandboxError
 from sandbox.sweep import remove_all_but, remove_leftovers
-from worker.journal import Record
+from worker.journal_record import Record
 from worker.tools import Tools
 
 CLAIM_WITHIN = 60.0

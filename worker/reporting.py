@@ -9,7 +9,8 @@ import structlog
 from protocol.faults import Fault, PlatformFault
 from protocol.status import RunMetadata, State, StatusUpdate, may_follow
 from worker.host_usage import host_usage
-from worker.journal import RunJournal, Terminal
+from worker.journal import RunJournal
+from worker.journal_record import Terminal
 from worker.tools import InterruptedRunError, UpdateSink
 
 _NOT_YOURS = "It is the platform's fault, not yours."

@@ -16,7 +16,8 @@ from sandbox.engine import Image
 from sandbox.gpu import GpuRequest
 from sandbox.outcome import ExitReason, Outcome
 from worker import journal
-from worker.journal import Journals, Packed, Published, RunJournal, Staged, Terminal
+from worker.journal import Journals, RunJournal
+from worker.journal_record import Packed, Published, Staged, Step, Terminal
 from worker.records import Program, Programs, PublishedRun
 
 REQUEST = RunRequest(
@@ -55,7 +56,7 @@ def test_all_of_it_comes_back_and_holds_no_secret(tmp_path: Path) -> None:
     found = Journals(tmp_path).of(REQUEST)
     assert found.resumed
     assert found.record == kept.record
-    assert found.record.step(Role.PARTICIPANT, 0) == journal.Step(Role.PARTICIPANT, 0, OUTCOME)
+    assert found.record.step(Role.PARTICIPANT, 0) == Step(Role.PARTICIPANT, 0, OUTCOME)
     (file,) = tmp_path.iterdir()
     assert not any(secret in file.read_text() for secret in ("s3cret", "sig=", "https:"))
     assert file.stat().st_mode & 0o777 == 0o600

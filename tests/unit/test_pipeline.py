@@ -22,7 +22,8 @@ from sandbox.runner import Sandbox
 from sandbox.testing import FakeEngine
 from worker import pipeline
 from worker.folders import TempDir
-from worker.journal import Journals, Published, Staged, Terminal
+from worker.journal import Journals
+from worker.journal_record import Published, Staged, Terminal
 from worker.records import ExecutedRun, Programs, PublishedRun, ScoredRun, StagedRun
 from worker.tools import InterruptedRunError, RunControl, Tools
 

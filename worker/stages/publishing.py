@@ -17,7 +17,7 @@ from worker.archives.pack import pack
 from worker.archives.tree import sanitise
 from worker.archives.web_page import copy_web_page
 from worker.folders import RunFolder
-from worker.journal import Packed
+from worker.journal_record import Packed
 from worker.records import PublishedRun, ScoredRun
 from worker.stages.containers import RunContext
 from worker.stages.result_metadata import result_metadata
