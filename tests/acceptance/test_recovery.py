@@ -183,7 +183,7 @@ def test_killed_before_the_end_was_confirmed(
         events.wait(message, "start")
         proxy.cut()
         private_queue.open_gate()
-        killed.wait_for_event("uploaded", count=3)
+        killed.wait_for_event("uploaded", 60.0, count=3)
         killed.wait_for_event("fault")
         kill(killed)
         with private_queue.starting_worker() as daemon:
