@@ -232,6 +232,14 @@ class ContainerEngine(Protocol):
         """Its output; must be called before `start`, for after the end it would hang (real engines do)."""
         ...
 
+    def follow(self, container: str) -> Attachment:
+        """Its output from the first byte that the engine still has (`SecurityProfile.log_size`), running or not."""
+        ...
+
+    def was_up_at(self, moment: float) -> bool | None:
+        """Whether this engine, and not one before its restart, saw that moment (epoch seconds); None: nobody knows."""
+        ...
+
     def start(self, container: str) -> None:
         """Starts it.
 

@@ -3,6 +3,7 @@
 SandboxError
 ├── EngineUnreachable     nothing answers, it went away in mid-call, or it cannot work now: may pass
 ├── EngineRefused         the engine answered and will not do it: a bug of ours or of its set-up
+├── ContainerLost         ended by the engine or its host, or gone: says nothing about its program
 ├── FolderUnseen          a folder to be mounted is none of the engine's host: the worker's set-up
 ├── GpuUnavailable        a GPU was asked for and this engine has none to give
 ├── RuntimeUnavailable    an OCI runtime was asked for that this engine cannot start containers by
@@ -27,6 +28,10 @@ class EngineUnreachable(SandboxError):
 
 class EngineRefused(SandboxError):
     """The container engine refused a request that should have been good; lasting."""
+
+
+class ContainerLost(SandboxError):
+    """A container ended with its engine or host, or is gone: how its program would have ended nobody knows."""
 
 
 class FolderUnseen(SandboxError):

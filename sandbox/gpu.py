@@ -98,15 +98,32 @@ class GpuAllotment:
         self._per_run = len(ids) if per_run is None else per_run
         self._free = list(ids)
         self._whole_is_free = True
+        self._reserved: dict[str, GpuRequest] = {}
         self._changed = threading.Condition()
 
+    def reserve(self, holder: str, request: GpuRequest) -> None:
+        """Keeps those GPUs for a run whose containers have them already, until it takes or releases them."""
+        with self._changed:
+            self._reserved[holder] = request
+            self._free = [name for name in self._free if name not in request.ids]
+            self._whole_is_free = self._whole_is_free and bool(request.ids)
+
+    def release(self, holder: str) -> None:
+        """Gives back what is still reserved for that run, if anything is."""
+        with self._changed:
+            request = self._reserved.pop(holder, None)
+        if request is not None:
+            self._give_back(request)
+
     @contextmanager
-    def take(self, cancellation: Cancellation | None = None) -> Iterator[GpuRequest]:
+    def take(self, holder: str = "", cancellation: Cancellation | None = None) -> Iterator[GpuRequest]:
         """GPUs for one run, waiting until enough are free; they are given back at the end of the block.
 
-        Raises `Cancelled` where the wait was cancelled.
+        Where some are reserved for `holder` it has those, at once. Raises `Cancelled` where the wait was cancelled.
         """
-        request = self._claim(cancellation or Cancellation())
+        with self._changed:
+            reserved = self._reserved.pop(holder, None)
+        request = reserved or self._claim(cancellation or Cancellation())
         try:
             yield request
         finally:

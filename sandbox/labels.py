@@ -10,3 +10,9 @@ RUN = "org.codalab.run"
 
 ROLE = "org.codalab.role"
 """Whose program it runs, a value of `protocol.run.Role`."""
+
+FOLDER = "org.codalab.folder"
+"""Name of the run's folder: another attempt at the run has another."""
+
+INDEX = "org.codalab.index"
+"""Which of the commands of that role it runs, from 0."""

@@ -14,6 +14,8 @@ _SHARES_OF_ONE_CPU = 1024
 class SecurityProfile:
     """Everything that limits one container. Sizes are bytes; `cpus` may be a fraction.
 
+    `log_size` is how much of its output the engine keeps beside what is attached, for a worker that comes back
+    to it; twice that at most is on the disk. 0 means none.
     `capabilities` are those kept after all were dropped. `runtime` None means the engine's default.
     `scratch` is what it may write outside of its mounts, None for as much as there is.
     With `read_only_root` the image cannot be written to; `/tmp` is then a tmpfs of half the memory.
@@ -30,6 +32,7 @@ class SecurityProfile:
     read_only_root: bool = False
     gpus: GpuRequest | None = None
     scratch: int | None = None
+    log_size: int = 0
 
     def __post_init__(self) -> None:
         for name in ("memory", "cpus", "pids", "shm_size"):
@@ -45,7 +48,7 @@ def host_config(profile: SecurityProfile, *, host_cpus: float) -> dict[str, obje
     Whatever is left out keeps the engine's default: its seccomp and AppArmor profiles, masked
     paths, OOM score, own pid, UTS and cgroup namespaces.
     """
-    options = {**_privileges(profile), **_resources(profile, host_cpus), **_lifetime()}
+    options = {**_privileges(profile), **_resources(profile, host_cpus), **_lifetime(profile)}
     if profile.runtime is not None:
         options["Runtime"] = profile.runtime
     if profile.read_only_root:
@@ -84,10 +87,17 @@ def _resources(profile: SecurityProfile, host_cpus: float) -> dict[str, object]:
     }
 
 
-def _lifetime() -> dict[str, object]:
+def _lifetime(profile: SecurityProfile) -> dict[str, object]:
     return {
         "Init": True,  # reaps orphans, and dies of SIGTERM where a program as PID 1 would not
-        "LogConfig": {"Type": "none", "Config": {}},  # the output is attached to; a log would fill the disk
+        "LogConfig": _log_config(profile.log_size),
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": False,  # it is inspected after its end
     }
+
+
+def _log_config(log_size: int) -> dict[str, object]:
+    """The driver `local` keeps bytes as they are, where `json-file` would put U+FFFD for what is no UTF-8."""
+    if not log_size:
+        return {"Type": "none", "Config": {}}
+    return {"Type": "local", "Config": {"max-size": str(log_size), "max-file": "2", "compress": "false"}}

@@ -1,9 +1,9 @@
-"""One container from its making to its removal: started, watched, drained, judged."""
+"""One container from its making to its removal: started, watched, seen to its end, judged."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import time
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -11,84 +11,61 @@ from typing import Self
 import structlog
 import tenacity
 
+from sandbox.attendance import Attendance, Output
 from sandbox.bounds import judged
-from sandbox.engine import Attachment, ContainerEngine, ContainerSpec, NoSuchUser, StartRefused
+from sandbox.engine import ContainerEngine, ContainerSpec, ContainerState, NoSuchUser, StartRefused
 from sandbox.errors import EngineUnreachable, SandboxError
+from sandbox.known_images import KnownImages
 from sandbox.logs import LogPair
 from sandbox.outcome import ExitReason, Outcome, outcome_of
+from sandbox.patience import PATIENCE
 from sandbox.watch import Watch
 from sandbox.watchdog import Watchdog
 
-# How long the output may go on after the container's end, and a killed container may take to end.
-_DRAIN = 5.0
+# How long a killed container may take to end.
 _END = 30.0
-# Images known to be sound, or to lack the user asked for; enough for every competition of a site.
-_REMEMBERED = 1000
 
 log = structlog.get_logger(__name__)
 
 
 class Sandbox:
-    """Makes containers on one engine, and remembers of images whether they lack the user asked for, or cannot start."""
+    """Makes containers on one engine, which may be away for `patience` seconds while one runs."""
 
-    def __init__(self, engine: ContainerEngine) -> None:
+    def __init__(self, engine: ContainerEngine, *, patience: float = PATIENCE) -> None:
         self.engine = engine
-        self._lacking: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._obstacles: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.Lock()
+        self.patience = patience
+        self.images = KnownImages(engine)
 
-    def container(self, spec: ContainerSpec) -> Container:
-        """One container, not yet made: use it as a context manager."""
-        return Container(self, spec)
-
-    def lacks_user(self, spec: ContainerSpec) -> bool:
-        """True where an earlier start has shown that the image has no user of that name."""
-        with self._lock:
-            return (spec.image, spec.user or "") in self._lacking
-
-    def remember_lack(self, spec: ContainerSpec) -> None:
-        """Notes that the image has no such user, so that the detour is made once only."""
-        with self._lock:
-            self._lacking[spec.image, spec.user or ""] = None
-            if len(self._lacking) > _REMEMBERED:
-                self._lacking.popitem(last=False)
-
-    def check_startable(self, image: str, container: str) -> None:
-        """Looks, once for each image, whether a start would hang. Raises `StartRefused` where it would.
-
-        The engine reads the users and groups of an image before anything else: of a FIFO, for some ten minutes.
-        """
-        with self._lock:
-            obstacle = self._obstacles.get(image)
-        if obstacle is None:
-            obstacle = self.engine.obstacle(container)
-            with self._lock:
-                self._obstacles[image] = obstacle
-                if len(self._obstacles) > _REMEMBERED:
-                    self._obstacles.popitem(last=False)
-        if obstacle:
-            raise StartRefused(f"{obstacle} in its image is no regular file")
+    def container(self, spec: ContainerSpec, *, found: str | None = None) -> Container:
+        """One container, not yet made: use it as a context manager. `found` is the id of one that was started."""
+        return Container(self, spec, found=found)
 
 
 class Container:
     """A container for one run. Entering makes it (another may still be running), leaving removes it.
 
+    One that was `found` is taken over instead, running or ended: an earlier process of this worker began it.
+
     Entering raises `EngineRefused`, `EngineUnreachable` or `ImageNotFound`. A removal that fails is
     logged and left to `sandbox.sweep`, for it must not hide how the run went.
     """
 
-    def __init__(self, sandbox: Sandbox, spec: ContainerSpec) -> None:
+    def __init__(self, sandbox: Sandbox, spec: ContainerSpec, *, found: str | None = None) -> None:
         self._sandbox = sandbox
         self._engine = sandbox.engine
         self._spec = spec
-        self._watchdog = Watchdog(sandbox.engine, self._let_go)
+        self._output = Output(sandbox.engine)
+        self._watchdog = Watchdog(sandbox.engine, self._output.close)
         self._watch = Watch(spec.bounds, self._watchdog.end)
-        self._id: str | None = None
-        self._attachment: Attachment | None = None
+        self._found = found
+        self._id = found
+        self._stopped = threading.Event()
         self._refusal: StartRefused | None = None
 
     def __enter__(self) -> Self:
-        if self._spec.fallback_user is not None and self._sandbox.lacks_user(self._spec):
+        if self._found:
+            return self
+        if self._spec.fallback_user is not None and self._sandbox.images.lacks_user(self._spec):
             self._fall_back()
         try:
             self._make()
@@ -115,51 +92,57 @@ class Container:
         SIGKILL follows SIGTERM after the grace that `run` was given, or `most_grace` seconds if that is less.
         """
         self._watchdog.end(ExitReason.STOPPED, most_grace=most_grace)
+        self._stopped.set()
 
     def run(self, *, time_limit: float, grace: float, logs: LogPair) -> Outcome:
         """Starts the program and returns when it has ended, `time_limit` + `grace` seconds later at most.
 
-        Between the two it is sent SIGTERM and SIGKILL. Both logs are complete and closed afterwards.
-        Raises `GpuUnavailable`, `EngineRefused` or `EngineUnreachable`.
+        Between the two it is sent SIGTERM and SIGKILL; one that was found has the time that it has left. Both
+        logs are complete and closed afterwards. An engine that goes away is waited for.
+        Raises `GpuUnavailable`, `EngineRefused`, `EngineUnreachable` or `ContainerLost`.
         """
         with logs:
             if self._watchdog.cause is not None:
                 return Outcome(ExitReason.STOPPED, exit_code=0, elapsed=0.0)
             self._watch.start()
             try:
-                container = self._start()
-                self._see_it_end(container, time_limit, grace, logs)
+                state = self._attend(self._found or self._start(), time_limit, grace, logs)
             except StartRefused as refusal:
                 log.info("container not started", reason=refusal.reason, detail=refusal.detail)
                 return Outcome(ExitReason.COULD_NOT_START, refusal.exit_code, elapsed=0.0, note=refusal.reason)
             finally:
                 self._watch.close()
-            return self._judge(container, time_limit, logs)
+            cause = self._cause(state, time_limit + grace)
+            outcome = outcome_of(state, cause, time_limit=time_limit, stderr_head=logs.stderr.head)
+            return judged(outcome, self._spec.bounds)
 
-    def _judge(self, container: str, time_limit: float, logs: LogPair) -> Outcome:
-        state = self._engine.inspect(container)
-        outcome = outcome_of(state, self._watchdog.cause, time_limit=time_limit, stderr_head=logs.stderr.head)
-        return judged(outcome, self._spec.bounds)
-
-    def _see_it_end(self, container: str, time_limit: float, grace: float, logs: LogPair) -> None:
-        pump = threading.Thread(target=self._pump, args=(logs,), name="log-pump", daemon=True)
-        pump.start()
-        self._watchdog.arm(container, time_limit=time_limit, grace=grace)
-        if self._spec.profile.scratch is not None:
-            self._watch.add_scratch(self._engine.scratch_meter(container), self._spec.profile.scratch)
+    def _attend(self, container: str, time_limit: float, grace: float, logs: LogPair) -> ContainerState:
+        attendance = Attendance(
+            self._engine,
+            self._output,
+            ended=self._watchdog.ended,
+            stopped=self._stopped,
+            patience=self._sandbox.patience,
+            found=self._found is not None,
+        )
+        left = self._time_left(attendance.known(container), time_limit) if self._found else time_limit
+        self._watchdog.arm(container, time_limit=left, grace=grace)
         try:
-            self._engine.wait(container, timeout=time_limit + grace + _END)
-            self._watchdog.ended()
-            pump.join(_DRAIN)
+            if self._spec.profile.scratch is not None:
+                self._watch.add_scratch(self._engine.scratch_meter(container), self._spec.profile.scratch)
+            return attendance.to_the_end(container, time.monotonic() + left + grace + _END, logs)
         finally:
             self._watchdog.ended()
-            self._let_go()
-            pump.join(_DRAIN)
 
-    def _pump(self, logs: LogPair) -> None:
-        if self._attachment is not None:
-            for stream, data in self._attachment.chunks():
-                logs.write(stream, data)
+    @staticmethod
+    def _time_left(state: ContainerState, time_limit: float) -> float:
+        """Seconds; the clocks of this host and the engine's are taken to agree."""
+        return max(0.0, time_limit - (time.time() - state.started_at)) if state.started_at else time_limit
+
+    def _cause(self, state: ContainerState, most: float) -> ExitReason | None:
+        """Why it was ended; one that ran for longer than it might, while nobody watched, is no exception."""
+        overran = state.started_at and state.finished_at and state.finished_at - state.started_at > most
+        return self._watchdog.cause or (ExitReason.TIME_LIMIT if self._found and overran else None)
 
     def _start(self) -> str:
         try:
@@ -167,7 +150,7 @@ class Container:
         except NoSuchUser:
             if self._spec.fallback_user is None:
                 raise
-        self._sandbox.remember_lack(self._spec)
+        self._sandbox.images.remember_lack(self._spec)
         self._discard()
         self._fall_back()
         self._make()
@@ -178,7 +161,7 @@ class Container:
             raise self._refusal
         if self._id is None:
             raise RuntimeError("A container runs inside its with block only.")
-        self._sandbox.check_startable(self._spec.image, self._id)
+        self._sandbox.images.check_startable(self._spec.image, self._id)
         self._engine.start(self._id)
         return self._id
 
@@ -187,21 +170,17 @@ class Container:
 
     def _make(self) -> None:
         self._id = self._engine.create(self._spec)
-        self._attachment = self._engine.attach(self._id)
-
-    def _let_go(self) -> None:
-        if self._attachment is not None:
-            self._attachment.close()
+        self._output.attach(self._id)
 
     def _discard(self) -> None:
-        self._let_go()
+        self._output.forget()
         if self._id is None:
             return
         try:
             _REMOVAL(self._engine.remove, self._id)
         except SandboxError as error:
             log.exception("container not removed", container=self._id, reason=str(error))
-        self._id = self._attachment = None
+        self._id = None
 
 
 _REMOVAL = tenacity.Retrying(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -21,6 +21,12 @@ def remove_leftovers(engine: ContainerEngine, labels: Mapping[str, str]) -> int:
     if not labels:
         raise ValueError("Containers are removed by their labels only, and none was given.")
     return sum(_remove(engine, container) for container in engine.find_containers(labels))
+
+
+def remove_all_but(engine: ContainerEngine, labels: Mapping[str, str], kept: Iterable[Mapping[str, str]]) -> int:
+    """As `remove_leftovers`, but for containers that carry all labels of one of `kept`."""
+    spared = {container for wanted in kept for container in engine.find_containers(wanted)}
+    return sum(_remove(engine, container) for container in engine.find_containers(labels) if container not in spared)
 
 
 def _remove(engine: ContainerEngine, container: str) -> bool:

@@ -66,6 +66,7 @@ class FakeContainer:
         self.program = program
         self.signals: list[str] = []
         self.attachments: list[FakeAttachment] = []
+        self.written: list[tuple[Stream, bytes]] = []
         self.ended = threading.Event()
         self.state = ContainerState(running=False, exit_code=0, oom_killed=False, started_at=None, finished_at=None)
         self._started = 0.0
@@ -80,13 +81,35 @@ class FakeContainer:
         )
         self.program.effect(self.spec)
         for stream, data in self.program.output:
-            for attachment in self.attachments:
-                attachment.put(stream, data)
+            self.write(stream, data)
         if self.program.duration is None:
             return
         self._timer = threading.Timer(self.program.duration, self.end, [self.program.exit_code])
         self._timer.daemon = True
         self._timer.start()
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        """Has it write that, whoever reads it."""
+        with self._lock:
+            self.written.append((stream, data))
+            for attachment in self.attachments:
+                attachment.put(stream, data)
+
+    def attach(self) -> FakeAttachment:
+        """What it writes from now on."""
+        with self._lock:
+            self.attachments.append(FakeAttachment())
+            return self.attachments[-1]
+
+    def follow(self) -> FakeAttachment:
+        """What it has written, and what comes; ended with it."""
+        attachment = self.attach()
+        with self._lock:
+            for stream, data in self.written:
+                attachment.put(stream, data)
+        if self.ended.is_set():
+            attachment.close()
+        return attachment
 
     def end(self, exit_code: int) -> None:
         """Ends it, unless it has ended."""
@@ -149,6 +172,7 @@ class FakeEngine:
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     removed: list[FakeContainer] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _up_since: float = 0.0
 
     def host_facts(self) -> HostFacts:
         """A small Linux host."""
@@ -222,9 +246,23 @@ class FakeEngine:
 
     def attach(self, container: str) -> FakeAttachment:
         """Its output."""
-        held = self._held(container)
-        held.attachments.append(FakeAttachment())
-        return held.attachments[-1]
+        return self._held(container).attach()
+
+    def follow(self, container: str) -> FakeAttachment:
+        """Its output from the first byte."""
+        return self._held(container).follow()
+
+    def was_up_at(self, moment: float) -> bool:
+        """True since the latest `restart`."""
+        self._reach()
+        return moment >= self._up_since
+
+    def restart(self) -> None:
+        """Ends every container that runs, as an engine does that is restarted."""
+        for held in self.containers.values():
+            if held.state.running:
+                held.end(_SIGNALS["SIGTERM"])
+        self._up_since = time.time()
 
     def start(self, container: str) -> None:
         """Starts its program."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from sandbox.gpu_check import check_gpu
 from sandbox.host_paths import SAME_HOST, SharedFolder
 from sandbox.runner import Sandbox
 from sandbox.wall import why_no_wall
+from worker.abandoned import remove_abandoned
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
 from worker.broker.control_commands import Commands, Runs
@@ -33,7 +33,8 @@ from worker.broker.events import WorkerEvents
 from worker.broker.node_facts import NodeFacts, broker_info
 from worker.broker.remote_control import RemoteControl
 from worker.engine_fit import UnfitEngineError, check_fit
-from worker.folders import TempDir
+from worker.folders import TempDir, identity
+from worker.journal import Journals
 from worker.profiles import make_profiles
 from worker.storage.store import Store
 from worker.storage.transfer import Transfers
@@ -146,12 +147,14 @@ def _gathered(
         raise SetUpError(str(error)) from error
     except (EngineUnreachable, EngineRefused, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
+    remove_abandoned(engine, settings.submission_temp_dir)
     return Tools(
         settings=_named(settings, engine, host),
         worker_id=identity(engine.host_paths.of(temp_dir.path), host.name),
         sandbox=Sandbox(engine),
         transfers=transfers,
         temp_dir=temp_dir,
+        journals=Journals(temp_dir.journal),
         updates=updates,
         profiles=make_profiles(settings, host),
         remapped_root=host.remapped_root,
@@ -241,11 +244,3 @@ def _named(settings: Settings, engine: ContainerEngine, host: HostFacts) -> Sett
     if engine.host_paths == SAME_HOST or settings.codalab_hostname != socket.gethostname():
         return settings
     return settings.model_copy(update={"codalab_hostname": host.name})
-
-
-def identity(temp_dir: Path, host: str) -> str:
-    """The same after a restart or an upgrade, another for each temp dir: whose containers are whose.
-
-    Both are as the engine's host has them, for a container's name and paths change with it.
-    """
-    return hashlib.sha256(f"{host}:{temp_dir.resolve()}".encode()).hexdigest()[:16]

@@ -15,8 +15,6 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from config.settings import Settings
-from sandbox import labels
-from sandbox.sweep import remove_leftovers
 from worker import compose
 from worker.broker.consumer import Consumer
 from worker.broker.events import WorkerEvents
@@ -25,8 +23,8 @@ from worker.broker.status_sink import AmqpStatusSink
 from worker.exit_codes import ExitCode
 from worker.handling import Handler
 from worker.observers import Observers
+from worker.recovery import Recovery
 from worker.signals import watch_signals
-from worker.tools import Tools
 
 _CONFIRM_MARGIN = 5.0  # seconds beyond the stop grace for a terminal status that is on its way
 _INTERRUPT_MARGIN = 30.0  # seconds after that for a slot to let go
@@ -76,12 +74,14 @@ class Daemon:
         connections = compose.broker(self._settings)
         updates = AmqpStatusSink(connections.updates, self._settings.worker_updates_queue, on_refused=self._refused)
         with compose.tools(self._settings, updates) as tools:
-            _sweep(tools)
+            recovery = Recovery(tools)
+            recovery.sweep()
             consumer = Consumer(
                 connections.runs,
                 LeaseTerms(self._settings.worker_queue, tools.worker_id, self._settings.worker_lease_ttl),
                 slots=self._settings.worker_concurrency,
                 on_refused=self._refused,
+                on_ready=recovery.connected,
             )
             events = WorkerEvents()
             handler = Handler(
@@ -89,6 +89,7 @@ class Daemon:
                 consumer,
                 slots=self._settings.worker_concurrency,
                 on_idle=self._idle,
+                recovery=recovery,
                 observers=Observers([events]),
             )
             control = compose.remote_control(
@@ -99,6 +100,7 @@ class Daemon:
             consumer.start(handler)
             _log.info("worker started", queue=self._settings.worker_queue, slots=self._settings.worker_concurrency)
             code = self._supervise(consumer, handler)
+            recovery.close()
             _shut_down(consumer, handler, updates, self._settings.worker_stop_grace)
             control.close()
             _log.info("worker stopped")
@@ -139,14 +141,6 @@ class Daemon:
 
     def _signalled(self, name: str) -> None:
         self._events.put(Signalled(name))
-
-
-def _sweep(tools: Tools) -> None:
-    """What an earlier process of this worker left behind: nobody waits for it, its messages come again."""
-    containers = remove_leftovers(tools.sandbox.engine, {labels.WORKER: tools.worker_id})
-    folders = tools.temp_dir.clear_runs() + tools.temp_dir.clear_abandoned()
-    if containers or folders:
-        _log.warning("removed what an earlier worker left", containers=containers, folders=folders)
 
 
 def _shut_down(consumer: Consumer, handler: Handler, updates: AmqpStatusSink, grace: float) -> None:

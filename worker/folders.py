@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from sandbox.engine import Stream
 from sandbox.logs import LogPair
 from sandbox.wall import WallError, take_down
 from worker.archives.tree import remove_tree
+
+LOCK_NAME = "worker.lock"
+"""The file in a temp dir that its owner has locked."""
 
 _KEPT_REJECTS = 1000
 _log = structlog.get_logger(__name__)
@@ -81,10 +85,13 @@ class RunFolder:
         """What the containers of that role wrote to that stream, one file each, in their order."""
         return sorted(self.root.glob(f"{role}-*.{stream}"))
 
-    def open_logs(self, role: Role, limit: int) -> LogPair:
-        """The log files of the next container of that role, each keeping `limit` bytes."""
-        name = f"{role}-{len(self.logs(role, Stream.STDOUT)):03}"
-        return LogPair.at(self.root / f"{name}.stdout", self.root / f"{name}.stderr", limit=limit)
+    def open_logs(self, role: Role, index: int, limit: int, *, new: bool = True) -> LogPair:
+        """The log files of that container of the role, each keeping `limit` bytes; gone on with if not `new`."""
+        paths = [self.root / f"{role}-{index:03}.{stream}" for stream in Stream]
+        if new:
+            for path in paths:
+                path.unlink(missing_ok=True)  # of one that was made, but not started before the worker ended
+        return LogPair.at(*paths, limit=limit, new=new)
 
 
 class TempDir:
@@ -94,43 +101,46 @@ class TempDir:
         self.path = path
         self._runs = path / "runs"
         self._rejected = path / "rejected"
+        self.journal = path / "journal"
+        """Where `worker.journal` keeps its records."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _lock(path / "worker.lock")
-        for folder in (self._runs, self._rejected):
+        self._lock = _lock(path / LOCK_NAME)
+        for folder in (self._runs, self._rejected, self.journal):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def close(self) -> None:
         """Lets go of the lock."""
         os.close(self._lock)
 
-    def clear_runs(self) -> int:
-        """Unmounts and removes what an earlier worker left of its runs; says how many folders."""
-        leftovers = list(self._runs.iterdir())
+    def clear_runs(self, keep: Collection[str] = ()) -> int:
+        """Unmounts and removes what an earlier worker left of its runs, but for the folders of those names.
+
+        Says how many.
+        """
+        leftovers = [folder for folder in self._runs.iterdir() if folder.name not in keep]
         for folder in leftovers:
             take_down(folder)
             remove_tree(folder)
         return len(leftovers)
 
-    def clear_abandoned(self) -> int:
-        """Likewise for the temp dirs of `exec` and `try` below this one whose process is gone; says how many."""
-        gone = 0
-        for lock in self.path.glob("*/worker.lock"):
-            with suppress(TempDirTakenError, FileNotFoundError):
-                handle = _lock(lock)
-                take_down(lock.parent)
-                remove_tree(lock.parent)
-                os.close(handle)
-                gone += 1
-        return gone
+    def has_run(self, name: str) -> bool:
+        """Whether there is a run's folder of that name."""
+        return bool(name) and Path(name).name == name and (self._runs / name).is_dir()
+
+    def remove_run(self, name: str) -> None:
+        """Removes the run's folder of that name, if there is one."""
+        if self.has_run(name):
+            _remove(self._runs / name)
 
     @contextmanager
-    def run_folder(self, name: str, *, keep: bool = False) -> Iterator[RunFolder]:
-        """A fresh folder for one run, removed at the end unless `keep`."""
-        root = Path(tempfile.mkdtemp(prefix=f"{_plain(name)}-", dir=self._runs))
+    def run_folder(self, name: str, *, keep: bool = False, resume: str = "") -> Iterator[RunFolder]:
+        """A fresh folder for one run, or the one named `resume`; removed at the end unless `keep`."""
+        root = self._runs / resume if resume else Path(tempfile.mkdtemp(prefix=f"{_plain(name)}-", dir=self._runs))
         folder = RunFolder(root)
         try:
-            for path in (folder.run, folder.output, folder.temp, folder.shared, folder.outbox, folder.empty_input):
-                path.mkdir()
+            if not resume:
+                for path in (folder.run, folder.output, folder.temp, folder.shared, folder.outbox, folder.empty_input):
+                    path.mkdir()
             yield folder
         finally:
             if not keep:
@@ -148,6 +158,14 @@ class TempDir:
             _log.warning("rejected message could not be kept", error=str(error))
             return None
         return Path(path)
+
+
+def identity(temp_dir: Path, host: str) -> str:
+    """The same after a restart or an upgrade, another for each temp dir: whose containers are whose.
+
+    Both are as the engine's host has them, for a container's name and paths change with it.
+    """
+    return hashlib.sha256(f"{host}:{temp_dir.resolve()}".encode()).hexdigest()[:16]
 
 
 def _plain(name: str) -> str:

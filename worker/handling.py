@@ -20,6 +20,7 @@ from worker.broker.delivery import Delivery, Settlement
 from worker.in_hand import Arrival, Held, InHand
 from worker.logs import bind_run
 from worker.observers import Observers, RunInWork
+from worker.recovery import Recovery
 from worker.remembered import Remembered
 from worker.reporting import reporter
 from worker.run_control import InterruptedRunError, Interruption, RunControl
@@ -52,13 +53,15 @@ class Handler:
         *,
         slots: int,
         on_idle: Callable[[], None],
+        recovery: Recovery,
         observers: Observers | None = None,
     ) -> None:
         self._tools = tools
         self._settler = settler
         self._on_idle = on_idle
+        self._recovery = recovery
         self._observers = observers or Observers()
-        self._in_hand = InHand(settler.is_held)
+        self._in_hand = InHand(settler.is_held, ended=tools.journals.confirmed())
         self._revoked = Remembered(_REVOKED)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
 
@@ -122,6 +125,7 @@ class Handler:
         self._take(request, delivery)
 
     def _take(self, request: RunRequest, delivery: Delivery) -> None:
+        self._recovery.claim(request.message_id)
         held = Held(delivery, RunControl(), _in_work(request, delivery, time_limit(request, self._tools)))
         arrival, surplus = self._in_hand.arrive(held)
         if arrival is Arrival.NEW:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -24,3 +25,8 @@ def host_usage() -> HostUsage:
         swap_memory=json.dumps(psutil.swap_memory()._asdict()),
         cpu=psutil.cpu_percent(interval=None),
     )
+
+
+def boot_id() -> str:
+    """Names this life of the host: another after each boot, the same for every process and container."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -8,7 +8,7 @@ come back, too, while its first container is still being killed: the new work wa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -40,17 +40,19 @@ class Held:
 
 
 class InHand:
-    """The runs in work, by message id, and the last ones that ended. Safe for several threads.
+    """The runs in work, by message id, and the last ones that ended, here or (`ended`) in an earlier process.
 
-    `is_held` tells whether a delivery is surely still ours to settle.
+    Safe for several threads. `is_held` tells whether a delivery is surely still ours to settle.
     """
 
-    def __init__(self, is_held: Callable[[Delivery], bool]) -> None:
+    def __init__(self, is_held: Callable[[Delivery], bool], *, ended: Iterable[str] = ()) -> None:
         self._is_held = is_held
         self._lock = threading.Condition()
         self._working: dict[str, Held] = {}
         self._lost: list[Held] = []
         self._ended = Remembered(_REMEMBERED)
+        for message_id in ended:
+            self._ended.add(message_id)
 
     def arrive(self, held: Held) -> tuple[Arrival, Delivery | None]:
         """Notes the delivery; says what it is, and which delivery there is now one too many of, to be acknowledged."""

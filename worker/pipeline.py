@@ -1,33 +1,26 @@
-"""One run, from its message to its terminal status."""
+"""One run, from its message to its terminal status, from wherever an earlier process of this worker left it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from uuid import uuid4
 
 import structlog
 
 from protocol.addressee import Addressee
-from protocol.faults import CancelledFault, Fault, PassingFault, UnexpectedFault
+from protocol.faults import Fault, LastingFault, PassingFault
 from protocol.run import RunRequest
 from protocol.status import State
-from sandbox.errors import Cancelled
-from sandbox.gpu import GpuRequest
+from worker.course import take_course, unexpected
 from worker.disk import room_needed
-from worker.folders import RunFolder
-from worker.records import PublishedRun
+from worker.host_usage import boot_id
+from worker.journal import RunJournal
+from worker.journal_record import Record
 from worker.reporting import Reporter, reporter
 from worker.run_control import InterruptedRunError, Interruption, RunControl
 from worker.stages.admission import admit
-from worker.stages.containers import RunContext
-from worker.stages.execution import execute
-from worker.stages.live import live_results
-from worker.stages.publishing import publish, publish_logs
+from worker.stages.containers import OnStage, RunContext
 from worker.stages.run_logs import stderr_tail
-from worker.stages.scoring import score
-from worker.stages.staging import stage
+from worker.starting_over import STARTS, StartOverError
 from worker.tools import Tools
 
 _log = structlog.get_logger(__name__)
@@ -39,10 +32,6 @@ class Told:
 
     state: State
     fault: Fault | None = None
-
-
-OnStage = Callable[[str], None]
-"""Called with the name of the stage that the run has come to: staging, participant, scoring, publishing."""
 
 
 def work(
@@ -59,90 +48,91 @@ def work(
     `InterruptedRunError` where `control` ended it to be given back or because it was lost; the site has been told
     no end then.
     """
-    reporting = reporter(Addressee(request.task_id, request.secret), tools, control)
-    keep = tools.settings.dont_finalize_submission
+    context = RunContext(tools, control, _journal(request, tools), on_stage=on_stage)
     try:
-        admit(request, tools)
-        reporting.running()
-        with room_needed(), tools.temp_dir.run_folder(request.message_id, keep=keep) as folder:
-            published = _published(request, folder, tools, control, last_attempt=last_attempt, on_stage=on_stage)
+        return _told_again(request, context) or _worked(request, context, last=last_attempt)
+    except (InterruptedRunError, PassingFault):
+        if control.reason is Interruption.LOST or not context.journal.record.terminal:
+            context.journal.forget()
+        raise
+    finally:
+        if tools.gpus:
+            tools.gpus.release(request.message_id)
+
+
+def _journal(request: RunRequest, tools: Tools) -> RunJournal:
+    """The journal to go on with; a fresh one where that cannot be, or a message of that id comes as a new one."""
+    journal = tools.journals.of(request)
+    record = journal.record
+    if record.confirmed or not (record.terminal or _can_go_on(record, tools)):
+        journal.restart()
+    return journal
+
+
+def _can_go_on(record: Record, tools: Tools) -> bool:
+    """Whether its folder is there, and as it was left: what was mounted or not yet written goes with a host's life."""
+    as_left = record.boot == boot_id() or record.published is not None
+    return not record.folder or (as_left and tools.temp_dir.has_run(record.folder))
+
+
+def _told_again(request: RunRequest, context: RunContext) -> Told | None:
+    """Tells the end that an earlier process had come to; None where it had come to none."""
+    if not (terminal := context.journal.record.terminal):
+        return None
+    folder = context.journal.record.folder
+    state = _reporter(request, context).again(terminal)
+    if not context.tools.settings.dont_finalize_submission:
+        context.tools.temp_dir.remove_run(folder)
+    sentence = terminal.traceback.partition("\n\n")[0]
+    return Told(state, LastingFault(sentence) if state is State.FAILED else None)
+
+
+def _worked(request: RunRequest, context: RunContext, *, last: bool) -> Told:
+    for starts_left in reversed(range(STARTS)):
+        try:
+            return _attempt(request, context, last=last, may_start_over=starts_left > 0)
+        except StartOverError:
+            _log.warning("the run is worked anew; its container engine was restarted")
+            context.journal.restart()
+    raise RuntimeError("the last start may not be followed by another")
+
+
+def _attempt(request: RunRequest, context: RunContext, *, last: bool, may_start_over: bool) -> Told:
+    reporting, tools = _reporter(request, context), context.tools
+    keep, resume = tools.settings.dont_finalize_submission, context.journal.record.folder
+    try:
+        _begin(request, context, reporting)
+        with room_needed(), tools.temp_dir.run_folder(request.message_id, keep=keep, resume=resume) as folder:
+            published = take_course(request, folder, context, reporting, last=last, may_start_over=may_start_over)
             reporting.ingestion_duration = published.ingestion_duration
             return _tell(reporting, published.fault, stderr_tail(folder))
     except Fault as early:  # of the stages' own only what is tried again comes here
-        if isinstance(early, PassingFault) and not last_attempt:
+        if isinstance(early, PassingFault) and not last:
             raise
         return _tell(reporting, early)
-    except InterruptedRunError:
+    except (InterruptedRunError, StartOverError):
         raise
     except Exception:  # noqa: BLE001 -- whatever happens, the site is told an end
-        return _tell(reporting, _unexpected())
+        return _tell(reporting, unexpected())
+
+
+def _begin(request: RunRequest, context: RunContext, reporting: Reporter) -> None:
+    """Admits the run and tells the site that work has started, unless an earlier process has."""
+    journal = context.journal
+    if journal.resumed:
+        _log.info("run resumed", folder=journal.record.folder)
+    else:
+        admit(request, context.tools)
+    if journal.record.running_told:
+        reporting.goes_on()
+    else:
+        reporting.running()
+
+
+def _reporter(request: RunRequest, context: RunContext) -> Reporter:
+    whom = Addressee(request.task_id, request.secret)
+    return reporter(whom, context.tools, context.control, context.journal)
 
 
 def _tell(reporting: Reporter, fault: Fault | None, stderr: str = "") -> Told:
     return Told(reporting.failed(fault, stderr) if fault else reporting.finished(), fault)
-
-
-def _published(
-    request: RunRequest,
-    folder: RunFolder,
-    tools: Tools,
-    control: RunControl,
-    *,
-    last_attempt: bool,
-    on_stage: OnStage,
-) -> PublishedRun:
-    """Works the stages, to where everything is stored that could be."""
-    fault: Fault
-    try:
-        with room_needed():
-            return _stages(request, folder, tools, control, on_stage)
-    except (InterruptedRunError, Cancelled):
-        if control.reason is not Interruption.CANCELLED:
-            raise InterruptedRunError from None
-        fault = CancelledFault()
-    except Fault as known:
-        if isinstance(known, PassingFault) and not last_attempt:
-            raise
-        fault = known
-    except Exception:  # noqa: BLE001 -- a bug's logs are stored, too
-        fault = _unexpected()
-    _store_logs(request, folder, tools)
-    return PublishedRun(fault=fault)
-
-
-def _unexpected() -> UnexpectedFault:
-    """The fault of the exception in hand, which goes to the log under the reference that the site is told."""
-    fault = UnexpectedFault(uuid4().hex[:12])
-    _log.exception("unexpected error", reference=fault.reference)
-    return fault
-
-
-def _stages(
-    request: RunRequest, folder: RunFolder, tools: Tools, control: RunControl, on_stage: OnStage
-) -> PublishedRun:
-    control.check()
-    on_stage("staging")
-    staged = stage(request, folder, tools, control.cancellation)
-    control.check()
-    with _gpus(tools, control) as gpus:
-        context = RunContext(tools, control, gpus)
-        with live_results(request, folder, tools):
-            on_stage("participant")
-            executed = execute(staged, context)
-            on_stage("scoring")
-            scored = score(executed, context)
-    control.check()
-    on_stage("publishing")
-    return publish(scored, tools)
-
-
-def _gpus(tools: Tools, control: RunControl) -> AbstractContextManager[GpuRequest | None]:
-    return tools.gpus.take(control.cancellation) if tools.gpus else nullcontext()
-
-
-def _store_logs(request: RunRequest, folder: RunFolder, tools: Tools) -> None:
-    """The logs so far of a run that broke off, as well as it goes."""
-    try:
-        publish_logs(request, folder, (), tools)
-    except Exception as error:  # noqa: BLE001 -- nothing may keep the site from being told
-        _log.warning("logs could not be stored", reason=str(error))

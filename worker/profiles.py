@@ -13,6 +13,9 @@ from sandbox.profile import SecurityProfile
 _RESERVED_MEMORY = 512 << 20  # for the worker, the engine and the host itself
 _LEAST_MEMORY = 64 << 20
 _DEFAULT_SHM = 1 << 30
+# What the engine keeps of output for a worker that comes back: two streams, and its own words around each line.
+_ENGINE_LOG_FACTOR = 4
+_LEAST_ENGINE_LOG = 1 << 20
 # What installing packages and writing as root in one's own folders takes, and nothing that reaches the host.
 _ORGANISER_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 
@@ -41,6 +44,7 @@ def make_profiles(settings: Settings, host: HostFacts) -> Profiles:
         runtime=settings.worker_runtime,
         read_only_root=settings.worker_read_only_root,
         scratch=settings.worker_scratch_limit,
+        log_size=max(_LEAST_ENGINE_LOG, _ENGINE_LOG_FACTOR * settings.worker_log_limit),
     )
     organiser = replace(
         participant,

@@ -10,6 +10,8 @@ from protocol.addressee import Addressee
 from protocol.faults import Fault, PlatformFault
 from protocol.status import RunMetadata, State, StatusUpdate, may_follow
 from worker.host_usage import host_usage
+from worker.journal import RunJournal
+from worker.journal_record import Terminal
 from worker.run_control import InterruptedRunError, RunControl
 from worker.tools import Tools, UpdateSink
 
@@ -18,19 +20,33 @@ _NOT_YOURS = "It is the platform's fault, not yours."
 _log = structlog.get_logger(__name__)
 
 
-def reporter(whom: Addressee, tools: Tools, control: RunControl | None = None) -> Reporter:
+def reporter(
+    whom: Addressee, tools: Tools, control: RunControl | None = None, journal: RunJournal | None = None
+) -> Reporter:
     """A reporter in this worker's name."""
-    return Reporter(whom, tools.updates, tools.settings.codalab_hostname, control or RunControl())
+    return Reporter(whom, tools.updates, tools.settings.codalab_hostname, control or RunControl(), journal)
 
 
 class Reporter:
-    """Sends the updates of one run; a terminal one returns only when the broker has confirmed it."""
+    """Sends the updates of one run; a terminal one returns only when the broker has confirmed it.
 
-    def __init__(self, whom: Addressee, updates: UpdateSink, hostname: str, control: RunControl) -> None:
+    With a `journal`, a terminal one is noted there before it is sent, and again when it is confirmed.
+    """
+
+    def __init__(
+        self,
+        whom: Addressee,
+        updates: UpdateSink,
+        hostname: str,
+        control: RunControl,
+        journal: RunJournal | None = None,
+    ) -> None:
         self._whom = whom
         self._updates = updates
         self._hostname = hostname
         self._control = control
+        self._journal = journal
+        self._running: Future[None] | None = None
         self._begin = host_usage()
         self._told: State | None = None
         self.ingestion_duration: float | None = None
@@ -38,7 +54,24 @@ class Reporter:
 
     def running(self) -> None:
         """Tells that work has started, without waiting: the sink keeps the order."""
-        self._send(State.RUNNING, self._metadata(ended=False))
+        self._running = self._send(State.RUNNING, self._metadata(ended=False))
+
+    def goes_on(self) -> None:
+        """The site was told by an earlier process that work had started."""
+        self._told = State.RUNNING
+
+    @property
+    def running_told(self) -> bool:
+        """Whether the site has surely been told that work has started."""
+        if self._running is None:
+            return self._told is State.RUNNING
+        return self._running.done() and not self._running.cancelled()
+
+    def again(self, terminal: Terminal) -> State:
+        """Tells what an earlier process had found, in the same words, and may have told without knowing."""
+        self._told = State.RUNNING
+        _log.info("told again; nobody confirmed it before the worker ended", status=terminal.state.value)
+        return self._tell(terminal)
 
     def finished(self) -> State:
         """Tells that the run ended well."""
@@ -51,16 +84,25 @@ class Reporter:
         return self._end(State.FAILED, "\n\n".join(filter(None, (fault.sentence + blame, stderr))))
 
     def _end(self, state: State, traceback: str = "") -> State:
+        self._control.check_not_lost()
+        terminal = Terminal(state, self._metadata(ended=True), traceback)
+        if self._journal:
+            self._journal.note(terminal=terminal, durable=True)
+        return self._tell(terminal)
+
+    def _tell(self, terminal: Terminal) -> State:
         """Raises `InterruptedRunError` where the run is another worker's by now, or no confirm comes any more."""
         self._control.check_not_lost()
         try:
-            confirmed = self._send(state, self._metadata(ended=True), traceback)
+            confirmed = self._send(terminal.state, terminal.metadata, terminal.traceback)
             with self._control.losing(confirmed.cancel):
                 confirmed.result()
         except CancelledError:
             raise InterruptedRunError from None
-        _log.info("run ended", status=state.value)
-        return state
+        if self._journal:
+            self._journal.confirmed()
+        _log.info("run ended", status=terminal.state.value)
+        return terminal.state
 
     def _send(self, state: State, metadata: RunMetadata, traceback: str = "") -> Future[None]:
         if not may_follow(self._told, state):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 
 from sandbox.cancellation import Cancellation
+from sandbox.errors import Cancelled
 from sandbox.runner import Container
 
 
@@ -55,6 +56,13 @@ class RunControl:
         """Raises `InterruptedRunError` where `interrupt` was called."""
         if self.reason:
             raise InterruptedRunError
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass. Raises `InterruptedRunError` as soon as `interrupt` is called."""
+        try:
+            self.cancellation.sleep(seconds)
+        except Cancelled:
+            raise InterruptedRunError from None
 
     def check_not_lost(self) -> None:
         """Raises `InterruptedRunError` where the run is another worker's: to be called before the site is told."""

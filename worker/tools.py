@@ -13,6 +13,7 @@ from protocol.status import StatusUpdate
 from sandbox.gpu import GpuAllotment
 from sandbox.runner import Container, Sandbox
 from worker.folders import TempDir
+from worker.journal import Journals
 from worker.profiles import Profiles
 from worker.storage.store import Store
 
@@ -64,6 +65,7 @@ class Tools:
     sandbox: Sandbox
     transfers: Store
     temp_dir: TempDir
+    journals: Journals
     updates: UpdateSink
     profiles: Profiles
     remapped_root: tuple[int, int] | None = None

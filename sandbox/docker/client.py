@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from docker import APIClient
+from docker.errors import create_api_error_from_http_exception
 from docker.tls import TLSConfig
 from docker.types import CancellableStream
-from requests import PreparedRequest, Response
+from requests import HTTPError, PreparedRequest, Response
 
 # Each running container holds two connections (its output, and the wait for its end).
 _CONNECTIONS = 128
@@ -57,10 +58,22 @@ class EngineClient(APIClient):
         self._raise_for_status(answer)  # type: ignore[attr-defined]
         return answer
 
+    def follow(self, container: str) -> Response:
+        """The engine's own log of a container, as frames, and what is added to it until the container's end."""
+        url = f"{self.base_url}/v{self.api_version}/containers/{container}/logs"
+        wanted = {"stdout": "1", "stderr": "1", "follow": "1"}
+        answer = self.get(url, params=wanted, stream=True, timeout=(self.patience, None))  # it may be silent for days
+        try:
+            answer.raise_for_status()
+        except HTTPError as error:
+            create_api_error_from_http_exception(error)  # raises the SDK's own
+        return answer
+
     def close(self) -> None:
         """Let go of all connections, of one whose answer was not read to its end, too."""
         if self._latest is not None:
-            self._latest.close()
+            with suppress(OSError, ValueError):  # it broke off before
+                self._latest.close()
         super().close()
 
     def break_off(self) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from docker.errors import APIError, NotFound
 
@@ -22,6 +22,7 @@ from sandbox.docker.attach import DockerAttachment
 from sandbox.docker.client import EngineClient, EngineTls
 from sandbox.docker.container_config import container_config
 from sandbox.docker.credentials import registry_login
+from sandbox.docker.engine_log import EngineLog
 from sandbox.docker.errors import (
     create_error,
     image_error,
@@ -45,6 +46,7 @@ _TIMEOUT = 120.0
 # A kill must not wait behind anything: it has connections of its own, and whoever sends it tries again.
 _KILL_TIMEOUT = 3.0
 _PULL_PATIENCE = 120.0
+_EVENTS_REMEMBERED = 256
 # A socket's time-out must stay below 2**31 milliseconds.
 _LONGEST_WAIT = 86400.0
 # Podman's word (status 500) for a container that runs no more, where Docker answers 409.
@@ -181,6 +183,22 @@ class DockerEngine:
         """Its output; must be called before `start`."""
         with translated("attaching to a container"):
             return DockerAttachment(self._api.attach_socket(container))
+
+    def follow(self, container: str) -> EngineLog:
+        """Its output as the engine has kept it, and what comes."""
+        with translated("reading a container's log"):
+            return EngineLog(self._api.follow(container))
+
+    def was_up_at(self, moment: float) -> bool | None:
+        """Its memory of events tells: it ends with the engine's process, and holds the last few hundred."""
+        with translated("asking for its events"):
+            if any(True for _ in self._events(1, moment)):
+                return True
+            return None if sum(1 for _ in self._events(moment, time.time())) >= _EVENTS_REMEMBERED else False
+
+    def _events(self, since: float, until: float) -> Iterator[object]:
+        first, last = (cast("int", f"{moment:.9f}") for moment in (since, until))  # the API takes a fraction as text
+        return iter(self._api.events(since=first, until=last, decode=True))
 
     def start(self, container: str) -> None:
         """Starts it."""

@@ -32,13 +32,13 @@ OTHER_FAILURES = (
     ("program.zip", HTTPStatus.SERVICE_UNAVAILABLE),
     ("program.zip", Fault.CUT),
     ("program.zip", Fault.SHORT),
-    ("output.zip", HTTPStatus.TOO_MANY_REQUESTS),
-    ("output.zip", Fault.CUT),
 )
+OTHER_ABSENCES = (("output.zip", HTTPStatus.TOO_MANY_REQUESTS), ("output.zip", Fault.CUT))
 
 Case = tuple[str, Answer]
 REFUSED: list[Case] = [(name, answer) for name in (*GETS, *PUTS) for answer in REFUSALS]
-FAILED: list[Case] = [(name, answer) for name in (*GETS, *PUTS) for answer in FAILURES] + list(OTHER_FAILURES)
+FAILED: list[Case] = [(name, answer) for name in GETS for answer in FAILURES] + list(OTHER_FAILURES)
+WAITED_FOR: list[Case] = [(name, answer) for name in PUTS for answer in FAILURES] + list(OTHER_ABSENCES)
 ABSENCE: Case = ("a short absence", Fault.NONE)
 THIRD: Case = ("two attempts long", Fault.NONE)
 HICCUPS = (HTTPStatus.SERVICE_UNAVAILABLE, Fault.RESET)
@@ -83,6 +83,9 @@ def runs(here: Station, contest: Competition, store: BadStore) -> Mapping[Case, 
     for name, answer in (*FAILED, *REFUSED):
         submission = made[name, answer] = contest.submission(bundles=RESULTS)
         store.always(method(name), submission.blob(name), answer)
+    for name, answer in WAITED_FOR:
+        submission = made[name, answer] = contest.submission(bundles=RESULTS)
+        store.first("PUT", submission.blob(name), [answer] * (TRIES + 1))
     for case, answers in PASSING.items():
         submission = made[case] = contest.submission(bundles=RESULTS)
         for name, first in answers.items():
@@ -117,8 +120,18 @@ def test_a_store_that_fails_is_asked_again_and_the_run_tried_three_times(
     assert (GETS | PUTS)[name] in sentence
     if name != "run.txt":
         assert store.count("GET", run.blob("run.txt")) == ATTEMPTS
-    breaking_off = TRIES if name == "stdout.txt" else 0
-    assert store.count(method(name), run.blob(name)) == ATTEMPTS * TRIES + breaking_off
+    assert store.count(method(name), run.blob(name)) == ATTEMPTS * TRIES
+
+
+@pytest.mark.parametrize(("name", "answer"), WAITED_FOR, ids=label)
+def test_a_store_that_takes_no_results_is_waited_for(
+    here: Station, runs: Mapping[Case, Submission], store: BadStore, name: str, answer: Answer
+) -> None:
+    """Longer than one transfer tries, and without a second attempt at the run."""
+    run = runs[name, answer]
+    here.finished(run)
+    assert store.count("PUT", run.blob(name)) == TRIES + 2
+    assert run.archive()["scores.txt"] == b"correct: 1\n"
 
 
 @pytest.mark.parametrize(("name", "answer"), REFUSED + FAILED, ids=label)

@@ -20,10 +20,10 @@ from tests.support.command import run, run_on_terminal
 from tests.support.rabbit import Management, Owner
 from tests.support.run_queue import RunQueue
 from worker.broker.connection import ensure_queue
-from worker.compose import identity
 from worker.demo import images, packages
 from worker.demo.parts import Parts
 from worker.exit_codes import ExitCode
+from worker.folders import identity
 
 pytestmark = pytest.mark.acceptance
 

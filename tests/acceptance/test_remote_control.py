@@ -21,8 +21,8 @@ from tests.support.engine_events import EngineEvents
 from tests.support.private_queue import QUEUE, PrivateQueue, gated, statuses
 from tests.support.rabbit import Management
 from tests.support.worker_process import WorkerProcess, worker
-from worker.compose import identity
 from worker.exit_codes import ExitCode
+from worker.folders import identity
 
 pytestmark = pytest.mark.acceptance
 

@@ -139,7 +139,7 @@ def check_given_back(
     assert list((daemon.temp_dir / "runs").iterdir()) == []
 
 
-def test_a_killed_worker_leaves_an_orphan_that_the_next_one_removes(
+def test_an_orphan_that_no_journal_tells_of_is_removed_by_the_next_worker(
     private_queue: PrivateQueue, competition: Competition, events: EngineEvents
 ) -> None:
     submission = competition.docker_submission(gated())
@@ -150,6 +150,8 @@ def test_a_killed_worker_leaves_an_orphan_that_the_next_one_removes(
         killed.process.wait()
         assert not events.of(message, "die")
         (left,) = (killed.temp_dir / "runs").iterdir()
+        (journal,) = (killed.temp_dir / "journal").glob("*.json")
+        journal.unlink()
         with private_queue.starting_worker() as daemon:
             assert events.wait(message, "destroy").container == orphan
             assert events.wait(message, "start", count=2).container != orphan

@@ -89,7 +89,7 @@ class Floor:
             yield [container_config(spec, host_cpus=self._cpus) for spec in specs]
 
     def _specs(self, staged: StagedRun) -> list[ContainerSpec]:
-        context = RunContext(self._tools, RunControl())
+        context = RunContext(self._tools, RunControl(), self._tools.journals.of(staged.request))
         assert staged.request.submission
         participant = docker_submission_spec(staged, staged.request.submission, context)
         return [participant, *organiser_specs(staged, Role.SCORING, context)]

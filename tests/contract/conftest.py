@@ -138,5 +138,12 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 
 @pytest.fixture
+def keeping(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Subject:
+    """Containers of this subject have their output kept by the engine, too."""
+    monkeypatch.setattr("tests.contract.conftest.PROFILE", replace(PROFILE, log_size=MIB))
+    return subject
+
+
+@pytest.fixture
 def logs(tmp_path: Path) -> LogPair:
     return LogPair.at(tmp_path / "stdout", tmp_path / "stderr", limit=MIB)

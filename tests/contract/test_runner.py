@@ -87,7 +87,7 @@ def test_an_image_without_the_user_runs_as_the_other_and_the_detour_is_made_once
         first = container.id
         assert container.run(time_limit=60, grace=1, logs=logs).ok
         assert container.id != first
-    assert sandbox.lacks_user(spec)
+    assert sandbox.images.lacks_user(spec)
     with sandbox.container(spec) as container:
         second = container.id
         logs = LogPair.at(logs.stdout.path.with_suffix(".2"), logs.stderr.path.with_suffix(".2"), limit=10)

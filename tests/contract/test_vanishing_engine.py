@@ -73,7 +73,7 @@ def test_a_run_whose_engine_goes_away_raises_and_logs_what_is_left(
     real: Any, engine: DockerEngine, proxy: EngineProxy, logs: LogPair
 ) -> None:
     before = threading.active_count()
-    with capture_logs() as events, Sandbox(engine).container(real.spec(ENDLESS)) as container:
+    with capture_logs() as events, Sandbox(engine, patience=1).container(real.spec(ENDLESS)) as container:
         left = container.id
         threading.Timer(0.5, proxy.cut).start()
         with pytest.raises(EngineUnreachable):
@@ -86,7 +86,7 @@ def test_a_run_whose_engine_goes_away_raises_and_logs_what_is_left(
 def test_the_limit_holds_though_every_other_connection_is_silent(
     real: Any, engine: DockerEngine, proxy: EngineProxy, logs: LogPair
 ) -> None:
-    with Sandbox(engine).container(real.spec(Program(duration=None, ignores_term=True))) as container:
+    with Sandbox(engine, patience=1).container(real.spec(Program(duration=None, ignores_term=True))) as container:
         arguments = {"time_limit": 1.0, "grace": 0.5, "logs": logs}
         threading.Timer(0.7, proxy.freeze).start()  # while it runs: its output and the wait go silent
         runner = threading.Thread(target=_run_quietly, args=(container, arguments))

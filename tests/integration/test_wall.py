@@ -15,6 +15,7 @@ from sandbox.testing import FakeEngine
 from sandbox.usage import Usage
 from sandbox.wall import WallError, raise_wall, take_down, why_no_wall
 from tests.support.mounts import loop_devices_below, mounted_below
+from worker.abandoned import remove_abandoned
 from worker.demo.parts import Parts
 from worker.folders import TempDir
 
@@ -185,7 +186,7 @@ def test_a_temp_dir_that_a_killed_command_left_goes_with_its_walls_and_one_in_us
         raise_wall(run, [folder(run, "out")], MOST)
         if name == "try-gone":
             used.close()
-    assert mine.clear_abandoned() == 1
+    remove_abandoned(FakeEngine(), mine.path)
     assert not (root / "temp" / "try-gone").exists()
     assert mounted_below(root / "temp" / "try-in-use")
     for held in (used, mine):

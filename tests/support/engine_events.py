@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -100,6 +101,15 @@ class EngineEvents:
             with self._changed:
                 self._seen.append(_event(event))
                 self._changed.notify_all()
+
+
+def wait_for_start(host: str, label: str, value: str) -> None:
+    """Returns once a container with that label has started on that engine, also where that was before the call."""
+    wanted = {"type": "container", "event": "start", "label": f"{label}={value}"}
+    with closing(docker.APIClient(host, version="auto", timeout=60)) as client:
+        stream = client.events(since=1, decode=True, filters=wanted)
+        next(iter(stream))
+        stream.close()
 
 
 def _event(raw: Mapping[str, Any]) -> EngineEvent:

@@ -18,7 +18,9 @@ from worker import attempt
 from worker.broker.delivery import ATTEMPTS_HEADER, Delivery, Settlement
 from worker.folders import TempDir
 from worker.handling import Handler
+from worker.journal import Journals
 from worker.pipeline import Told
+from worker.recovery import Recovery
 from worker.run_control import InterruptedRunError
 from worker.tools import Tools
 
@@ -60,9 +62,13 @@ class Desk:
         self.script: Callable[[], State] = lambda: State.FINISHED
         settings = SimpleNamespace(codalab_hostname="host", worker_default_time_limit=600.0)
         self.temp_dir = TempDir(folder)
-        tools = SimpleNamespace(settings=settings, updates=self.updates, temp_dir=self.temp_dir)
+        journals = Journals(self.temp_dir.journal)
+        tools = SimpleNamespace(
+            settings=settings, updates=self.updates, temp_dir=self.temp_dir, journals=journals, gpus=None
+        )
         monkeypatch.setattr(attempt, "work", self._work)
-        self.handler = Handler(cast("Tools", tools), self.settler, slots=1, on_idle=self._on_idle)
+        recovery = Recovery(cast("Tools", tools))
+        self.handler = Handler(cast("Tools", tools), self.settler, slots=1, on_idle=self._on_idle, recovery=recovery)
 
     def deliver(self, body: bytes, headers: dict[str, object] | None = None) -> list[tuple[Settlement, str]]:
         self.handler.on_delivery(Delivery("7", False, body, headers or {}, JSON))

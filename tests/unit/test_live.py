@@ -74,7 +74,7 @@ def scene(tmp_path: Path) -> Scene:
 
 @pytest.fixture
 def log(scene: Scene) -> Iterator[Callable[[bytes], None]]:
-    with scene.folder.open_logs(Role.PARTICIPANT, 1 << 30) as logs:
+    with scene.folder.open_logs(Role.PARTICIPANT, 0, 1 << 30) as logs:
         yield lambda data: logs.write(Stream.STDOUT, data)
 
 

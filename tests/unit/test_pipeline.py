@@ -15,11 +15,16 @@ from structlog.testing import capture_logs
 from config.settings import Settings
 from protocol.faults import Fault, LastingFault, ParticipantFault, PassingFault
 from protocol.run import RunRequest
-from protocol.status import State, StatusUpdate
+from protocol.status import RunMetadata, State, StatusUpdate
 from protocol.urls import SignedUrl
-from worker import pipeline
+from sandbox.errors import ContainerLost
+from sandbox.runner import Sandbox
+from sandbox.testing import FakeEngine
+from worker import course, pipeline
 from worker.folders import TempDir
-from worker.records import ExecutedRun, PublishedRun, ScoredRun, StagedRun
+from worker.journal import Journals
+from worker.journal_record import Published, Staged, Terminal
+from worker.records import ExecutedRun, Programs, PublishedRun, ScoredRun, StagedRun
 from worker.run_control import InterruptedRunError, RunControl
 from worker.tools import Tools
 
@@ -49,7 +54,18 @@ class Scene:
         self.control = RunControl()
         self.runs = folder / "runs"
         self.temp_dir = TempDir(folder)
-        tools = SimpleNamespace(settings=Settings(), updates=self, temp_dir=self.temp_dir, gpus=None)
+        self.engine = FakeEngine()
+        self.journals = Journals(self.temp_dir.journal)
+        self.faults_once: dict[str, BaseException] = {}
+        tools = SimpleNamespace(
+            settings=Settings(),
+            updates=self,
+            temp_dir=self.temp_dir,
+            journals=self.journals,
+            gpus=None,
+            sandbox=Sandbox(self.engine),
+            worker_id="worker",
+        )
         self.tools = cast("Tools", tools)
         scripts: dict[str, Callable[..., Any]] = {
             "admit": lambda *_: None,
@@ -60,7 +76,8 @@ class Scene:
             "publish_logs": lambda *_: None,
         }
         for name, script in scripts.items():
-            monkeypatch.setattr(pipeline, name, self._stage(name, script))
+            room = pipeline if name == "admit" else course
+            monkeypatch.setattr(room, name, self._stage(name, script))
 
     def send(self, update: StatusUpdate) -> Future[None]:
         self.calls.append(f"{update.state}: {update.traceback}" if update.traceback else update.state)
@@ -74,6 +91,8 @@ class Scene:
     def _stage(self, name: str, script: Callable[..., Any]) -> Callable[..., Any]:
         def stage(*args: Any) -> Any:
             self.calls.append(name)
+            if name in self.faults_once:
+                raise self.faults_once.pop(name)
             if name in self.faults:
                 raise self.faults[name]
             return script(*args)
@@ -177,3 +196,75 @@ def test_an_interrupted_run_tells_no_end(scene: Scene) -> None:
         scene.work()
     assert scene.calls == ["admit", "running"]
     assert list(scene.runs.iterdir()) == []
+
+
+def lost_engine() -> PassingFault:
+    fault = PassingFault("The platform's container engine lost what it ran.")
+    fault.__cause__ = ContainerLost("gone")
+    return fault
+
+
+def test_a_run_whose_containers_are_lost_is_worked_anew_at_once(scene: Scene) -> None:
+    scene.faults_once["execute"] = lost_engine()
+    assert scene.work() is State.FINISHED
+    once = ["stage", "execute"]
+    assert scene.calls == ["admit", "running", *once, "admit", *once, "score", "publish", "finished"]
+    assert list(scene.runs.iterdir()) == []
+
+
+def test_an_engine_that_loses_run_after_run_costs_an_attempt(scene: Scene) -> None:
+    scene.faults["execute"] = lost_engine()
+    with pytest.raises(PassingFault):
+        scene.work()
+    assert scene.calls.count("stage") == 3
+    assert scene.journals.unconfirmed() == ()
+
+
+def test_a_passing_fault_leaves_no_journal(scene: Scene) -> None:
+    scene.faults["publish"] = PassingFault("The platform is away.")
+    with pytest.raises(PassingFault):
+        scene.work()
+    assert scene.journals.unconfirmed() == ()
+
+
+def test_an_end_that_nobody_confirmed_is_told_again_in_the_same_words(scene: Scene) -> None:
+    told = Terminal(State.FAILED, RunMetadata("host"), "Your submission ended.\n\ntail")
+    scene.journals.of(REQUEST).note(terminal=told, folder="gone")
+    assert scene.work() is State.FAILED
+    assert scene.calls == ["failed: Your submission ended.\n\ntail"]
+    assert scene.journals.confirmed() == (REQUEST.message_id,)
+
+
+def test_what_is_published_is_not_computed_again(scene: Scene) -> None:
+    (scene.runs / "left").mkdir()
+    scene.journals.of(REQUEST).note(folder="left", published=Published("ParticipantFault", "Your submission ended."))
+    assert scene.work() is State.FAILED
+    assert scene.calls == ["running", "failed: Your submission ended."]
+    assert list(scene.runs.iterdir()) == []
+
+
+def test_what_is_staged_is_not_fetched_again(scene: Scene) -> None:
+    (scene.runs / "left").mkdir()
+    scene.journals.of(REQUEST).note(folder="left", staged=Staged(Programs(), ()), running_told=True)
+    assert scene.work() is State.FINISHED
+    assert scene.calls == ["execute", "score", "publish", "finished"]
+
+
+def test_a_journal_without_its_folder_is_worked_anew(scene: Scene) -> None:
+    scene.journals.of(REQUEST).note(folder="gone", staged=Staged(Programs(), ()), running_told=True)
+    assert scene.work() is State.FINISHED
+    assert scene.calls == ["admit", "stage", "execute", "score", "publish", "finished"]
+
+
+def test_what_was_left_before_the_host_was_booted_anew_is_not_trusted(scene: Scene) -> None:
+    (scene.runs / "left").mkdir()
+    journal = scene.journals.of(REQUEST)
+    journal.note(folder="left", staged=Staged(Programs(), ()), running_told=True, boot="an earlier one")
+    assert scene.work() is State.FINISHED
+    assert scene.calls == ["admit", "stage", "execute", "score", "publish", "finished"]
+
+
+def test_a_message_that_comes_anew_after_its_end_is_a_run_of_its_own(scene: Scene) -> None:
+    assert scene.work() is State.FINISHED
+    assert scene.work() is State.FINISHED
+    assert scene.calls.count("stage") == 2

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def wrote(folder: RunFolder, role: Role, stdout: bytes, stderr: bytes = b"") -> None:
-    with folder.open_logs(role, 1000) as logs:
+    with folder.open_logs(role, len(folder.logs(role, Stream.STDOUT)), 1000) as logs:
         logs.write(Stream.STDOUT, stdout)
         logs.write(Stream.STDERR, stderr)
 

@@ -20,7 +20,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Consumer:
-    """Takes messages for `slots` runs at a time, on terms that say for how long each is ours."""
+    """Takes messages for `slots` runs at a time, on terms that say for how long each is ours.
+
+    `on_ready` is called on the link's thread whenever messages can come (again), with whether they are leased: what
+    was ours before is in hand again by then.
+    """
 
     def __init__(
         self,
@@ -29,8 +33,10 @@ class Consumer:
         *,
         slots: int,
         on_refused: Callable[[str], None],
+        on_ready: Callable[[bool], None] = lambda _leased: None,
     ) -> None:
         self._queue = terms.queue
+        self._on_ready = on_ready
         self._slots = slots
         self._holding = Holding(terms, slots=slots)
         self._connection: BlockingConnection | None = None
@@ -72,6 +78,7 @@ class Consumer:
         ensure_queue(connection, self._queue)
         self._connection = connection
         self._holding.connected(connection)
+        self._on_ready(self._holding.leasing)
 
     def on_disconnected(self) -> None:
         """Nothing can be renewed or settled until there is another connection."""

@@ -9,7 +9,7 @@ from config.settings import Settings
 from sandbox import labels
 from sandbox.engine import ContainerEngine
 from sandbox.errors import FolderUnseen
-from worker import compose
+from worker.folders import identity
 from worker.preflight.engine import engine_of
 from worker.preflight.lines import CheckLine, Lines, ok, warning
 
@@ -56,10 +56,10 @@ def _folders(folder: Path) -> list[CheckLine]:
 
 def _containers(engine: ContainerEngine, folder: Path) -> list[CheckLine]:
     try:
-        identity = compose.identity(engine.host_paths.of(folder), engine.host_facts().name)
+        worker_id = identity(engine.host_paths.of(folder), engine.host_facts().name)
     except FolderUnseen:  # then no worker ever ran with it, and the line of the temp dir says why none will
         return []
-    own = engine.find_containers({labels.WORKER: identity})
+    own = engine.find_containers({labels.WORKER: worker_id})
     if not own or holds(folder):
         return []
     found = f"{len(own)} containers of this worker, which does not run: {_some([name[:12] for name in own])}"

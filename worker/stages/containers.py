@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
 from uuid import uuid4
@@ -10,19 +10,21 @@ from uuid import uuid4
 import structlog
 
 from protocol.docker_command import INPUT_TARGET, DockerSubmission
-from protocol.faults import LastingFault, PassingFault
+from protocol.faults import Fault, LastingFault, PassingFault
 from protocol.run import Role
 from sandbox import labels
 from sandbox.engine import ContainerSpec, Mount
-from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable, ImageError
+from sandbox.errors import ContainerLost, EngineRefused, EngineUnreachable, GpuUnavailable, ImageError, SandboxError
 from sandbox.gpu import GpuRequest
 from sandbox.outcome import Outcome
 from worker.disk import check_room
+from worker.journal import RunJournal
 from worker.records import StagedRun
 from worker.run_control import RunControl
 from worker.stages.admission import time_limit
 from worker.stages.bounding import organisers_bounds, participants_bounds
 from worker.stages.program import HIDDEN_DIR, RUN_DIR, SHARED_DIR
+from worker.storage.patience import UPLOAD_PATIENCE
 from worker.tools import Peers, Tools
 
 _FALLBACK_USER = "1000:1000"
@@ -38,14 +40,22 @@ class _Command(TypedDict):
     environment: Mapping[str, str]
 
 
+OnStage = Callable[[str], None]
+"""Called with the name of the stage that the run has come to: staging, participant, scoring, publishing."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the containers of one run share: the worker's tools, the run's GPUs, who may stop them."""
+    """What the containers of one run share: the worker's tools, the run's journal and GPUs, who may stop them."""
 
     tools: Tools
     control: RunControl
+    journal: RunJournal
     gpus: GpuRequest | None = None
     peers: Peers | None = None
+    upload_patience: float = UPLOAD_PATIENCE
+    """Seconds that a store which takes nothing is waited for."""
+    on_stage: OnStage = lambda _stage: None
 
 
 def docker_submission_spec(staged: StagedRun, submission: DockerSubmission, context: RunContext) -> ContainerSpec:
@@ -129,27 +139,21 @@ def _in_run_dir(words: tuple[str, ...]) -> _Command:
     }
 
 
-def run(spec: ContainerSpec, role: Role, staged: StagedRun, context: RunContext) -> Outcome:
-    """Runs that container to its end, its logs into the run's folder.
+def run(spec: ContainerSpec, role: Role, index: int, staged: StagedRun, context: RunContext) -> Outcome:
+    """Runs the `index`th container of that role to its end, its logs into the run's folder.
 
-    Raises the platform's faults; how the program ended is the value.
+    One that an earlier process of this worker began is gone on with. Raises the platform's faults; how the
+    program ended is the value.
     """
-    tools = context.tools
-    logs = staged.folder.open_logs(role, tools.settings.worker_log_limit)
+    step = context.journal.record.step(role, index)
+    if step and step.outcome:
+        return step.outcome
+    spec = replace(spec, labels={**spec.labels, labels.INDEX: str(index)})
     try:
-        with tools.sandbox.container(spec) as container, context.control.watching(container):
-            if context.peers:
-                context.peers.join(container)
-            outcome = container.run(
-                time_limit=time_limit(staged.request, tools), grace=tools.settings.worker_stop_grace, logs=logs
-            )
-        check_room(staged.folder.root)
-    except EngineUnreachable as error:
-        raise PassingFault("The platform's container engine does not answer.", detail=str(error)) from error
-    except GpuUnavailable as error:
-        raise LastingFault(_NO_GPU, detail=str(error)) from error
-    except (EngineRefused, ImageError) as error:
-        raise LastingFault("The platform's container engine refused to run this.", detail=str(error)) from error
+        found = _begun_earlier(spec, context, known=step is not None) if context.journal.resumed else None
+        outcome = _run(spec, found, (role, index), staged, context)
+    except SandboxError as error:
+        raise _fault(error) from error
     _log.info(
         "container ended",
         role=role.value,
@@ -160,6 +164,52 @@ def run(spec: ContainerSpec, role: Role, staged: StagedRun, context: RunContext)
     return outcome
 
 
+def _run(
+    spec: ContainerSpec, found: str | None, step: tuple[Role, int], staged: StagedRun, context: RunContext
+) -> Outcome:
+    tools, journal = context.tools, context.journal
+    logs = staged.folder.open_logs(*step, tools.settings.worker_log_limit, new=not found)
+    with tools.sandbox.container(spec, found=found) as container:
+        with context.control.watching(container):
+            if context.peers:
+                context.peers.join(container)
+            if not found:
+                journal.begun(*step)
+            outcome = container.run(
+                time_limit=time_limit(staged.request, tools), grace=tools.settings.worker_stop_grace, logs=logs
+            )
+        check_room(staged.folder.root)
+        journal.ended(*step, outcome)  # while it is still there: a crash before this line finds it
+    return outcome
+
+
+def _begun_earlier(spec: ContainerSpec, context: RunContext, *, known: bool) -> str | None:
+    """The container that an earlier process has started for this step, if it has; one not started is removed."""
+    engine = context.tools.sandbox.engine
+    for container in engine.find_containers(spec.labels):
+        if engine.inspect(container).started_at is not None:
+            _log.info("container adopted", role=spec.labels[labels.ROLE], container=container[:12])
+            return container
+        engine.remove(container)
+        return None
+    if known:
+        raise ContainerLost("The container that the journal tells of is gone.")
+    return None
+
+
+def _fault(error: SandboxError) -> Fault:
+    match error:
+        case EngineUnreachable():
+            return PassingFault("The platform's container engine does not answer.", detail=str(error))
+        case ContainerLost():
+            return PassingFault("The platform's container engine lost what it ran.", detail=str(error))
+        case GpuUnavailable():
+            return LastingFault(_NO_GPU, detail=str(error))
+        case EngineRefused() | ImageError():
+            return LastingFault("The platform's container engine refused to run this.", detail=str(error))
+    raise error
+
+
 def _name(staged: StagedRun, role: Role) -> str:
     return f"{staged.folder.root.name}-{role}-{uuid4().hex[:8]}"
 
@@ -168,5 +218,6 @@ def _labels(staged: StagedRun, role: Role, context: RunContext) -> dict[str, str
     return {
         labels.WORKER: context.tools.worker_id,
         labels.RUN: staged.request.message_id,
+        labels.FOLDER: staged.folder.root.name,
         labels.ROLE: role.value,
     }

@@ -25,7 +25,11 @@ def execute(staged: StagedRun, context: RunContext) -> ExecutedRun:
         theirs, organisers = side_by_side((participant, ingestion), context)
     else:
         theirs, organisers = participant(context), Ran()
-    notes = (*theirs.notes, *_clean(staged, theirs))
+    cleaned = context.journal.record.cleaned
+    if cleaned is None:
+        cleaned = _clean(staged, theirs)
+        context.journal.note(cleaned=cleaned)
+    notes = (*theirs.notes, *cleaned)
     return ExecutedRun(staged, theirs.outcomes, organisers.outcomes, notes, fault=theirs.fault or organisers.fault)
 
 

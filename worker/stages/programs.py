@@ -41,8 +41,8 @@ def in_turn(specs: Iterable[ContainerSpec], role: Role, staged: StagedRun) -> Pr
 
     def program(context: RunContext) -> Ran:
         ran = Ran()
-        for spec in specs:
-            outcome = containers.run(spec, role, staged, context)
+        for index, spec in enumerate(specs):
+            outcome = containers.run(spec, role, index, staged, context)
             limits = _limits(spec, staged, context)
             notes = (*ran.notes, note) if (note := room_lacked(outcome, limits)) else ran.notes
             ran = Ran((*ran.outcomes, outcome), verdict(outcome, role, limits), notes)

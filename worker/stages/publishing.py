@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from worker.archives.pack import pack
 from worker.archives.tree import sanitise
 from worker.archives.web_page import copy_web_page
 from worker.folders import RunFolder
+from worker.journal_record import Packed
 from worker.records import PublishedRun, ScoredRun
 from worker.stages.bounding import most
+from worker.stages.containers import RunContext
 from worker.stages.result_metadata import result_metadata
 from worker.stages.run_logs import write_logs
 from worker.storage.errors import StoreUnavailable, TransferError
-from worker.tools import Tools
+from worker.storage.patience import patiently
 
 UPLOAD_DEADLINE = 3600.0  # seconds for one file
 _PRIVATE = "private"
@@ -32,20 +35,31 @@ _TYPES = {".txt": "text/plain; charset=utf-8", ".zip": "application/zip", ".html
 _log = structlog.get_logger(__name__)
 
 
-def publish(scored: ScoredRun, tools: Tools) -> PublishedRun:
-    """Stores everything that the run left. Raises the platform's fault where the store refuses or is away."""
+def publish(scored: ScoredRun, context: RunContext) -> PublishedRun:
+    """Stores everything that the run left; a store that is away is waited for, some minutes.
+
+    Raises the platform's fault where the store refuses, or does not come back.
+    """
     staged = scored.executed.staged
-    archives, left_out = _archives(scored, most(tools.settings))
-    notes = (*staged.notes, *scored.executed.notes, *left_out)
-    publish_logs(staged.request, staged.folder, notes, tools)
-    _upload_all(staged.request, archives, tools)
+    packed = context.journal.record.packed or _packed(scored, context)
+    archives = {slot: staged.folder.outbox / name for slot, name in packed.files}
+    notes = (*staged.notes, *scored.executed.notes, *packed.notes)
+    _upload_all(staged.request, write_logs(staged.folder, notes), context)
+    _upload_all(staged.request, archives, context)
     duration = sum(outcome.elapsed for outcome in scored.ingestion) if scored.ingestion else None
     return PublishedRun(scored.fault, duration)
 
 
-def publish_logs(request: RunRequest, folder: RunFolder, notes: Iterable[str], tools: Tools) -> None:
-    """Stores stdout and stderr, each with the parts of all containers that ran so far."""
-    _upload_all(request, write_logs(folder, notes), tools)
+def publish_logs(request: RunRequest, folder: RunFolder, context: RunContext) -> None:
+    """Stores stdout and stderr, each with the parts of all containers that ran so far; waits for nobody."""
+    _upload_all(request, write_logs(folder, ()), replace(context, upload_patience=0.0))
+
+
+def _packed(scored: ScoredRun, context: RunContext) -> Packed:
+    files, left_out = _archives(scored, most(context.tools.settings))
+    packed = Packed(tuple((slot, path.name) for slot, path in files.items()), left_out)
+    context.journal.note(packed=packed)
+    return packed
 
 
 def _archives(scored: ScoredRun, limit: Usage) -> tuple[dict[UploadSlot, Path], tuple[str, ...]]:
@@ -76,7 +90,7 @@ def content_type(path: Path) -> str:
     return _TYPES[path.suffix]
 
 
-def _upload_all(request: RunRequest, files: Mapping[UploadSlot, Path], tools: Tools) -> None:
+def _upload_all(request: RunRequest, files: Mapping[UploadSlot, Path], context: RunContext) -> None:
     """Stores those files that the site signed a place for, side by side.
 
     Raises the platform's fault where the store refuses or is away.
@@ -85,21 +99,23 @@ def _upload_all(request: RunRequest, files: Mapping[UploadSlot, Path], tools: To
     if not wanted:
         return
     with ThreadPoolExecutor(len(wanted), thread_name_prefix="upload") as pool:
-        uploads = [pool.submit(copy_context().run, _upload_one, request, slot, path, tools) for slot, path in wanted]
+        uploads = [pool.submit(copy_context().run, _upload_one, request, slot, path, context) for slot, path in wanted]
     for upload in uploads:
         upload.result()
 
 
-def _upload_one(request: RunRequest, slot: UploadSlot, path: Path, tools: Tools) -> None:
-    progress = partial(tools.progress, f"upload {slot}") if tools.progress else None
+def _upload_one(request: RunRequest, slot: UploadSlot, path: Path, context: RunContext) -> None:
+    tools = context.tools
+    upload = partial(
+        tools.transfers.upload,
+        request.uploads[slot],
+        path,
+        content_type=content_type(path),
+        deadline=UPLOAD_DEADLINE,
+        progress=partial(tools.progress, f"upload {slot}") if tools.progress else None,
+    )
     try:
-        tools.transfers.upload(
-            request.uploads[slot],
-            path,
-            content_type=content_type(path),
-            deadline=UPLOAD_DEADLINE,
-            progress=progress,
-        )
+        patiently(upload, context.control.wait, what=slot.value, patience=context.upload_patience)
     except StoreUnavailable as error:
         raise PassingFault(
             f"The platform's storage did not take {slot}; it may be back soon.", detail=str(error)

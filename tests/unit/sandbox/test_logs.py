@@ -110,3 +110,39 @@ def test_a_pair_that_cannot_be_made_leaves_nothing_open(tmp_path: Path) -> None:
 )
 def test_sizes_for_people(count: int, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_replay_adds_only_what_is_new(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    first = CappedLog(path, 100)
+    first.write(b"one two ")
+    again = CappedLog(path, 100, new=False)
+    again.replay()
+    for piece in (b"one", b" two thr", b"ee"):
+        again.write(piece)
+    again.close()
+    assert path.read_bytes() == b"one two three"
+    assert again.head == b"one two three"
+
+
+def test_a_replay_that_does_not_meet_what_is_there_says_so(tmp_path: Path) -> None:
+    log = CappedLog(tmp_path / "log", 1000)
+    log.write(b"one two ")
+    log.replay()
+    log.write(b"nine ten")
+    log.close()
+    assert log.path.read_bytes() == (
+        b"one two \n[... some output may be missing here: it was written while nobody read it]\nnine ten"
+    )
+
+
+def test_a_replay_of_a_log_that_was_full_counts_anew_what_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    first = CappedLog(path, 4)
+    first.write(b"123456")
+    first.close()  # with its marker
+    again = CappedLog(path, 4, new=False)
+    again.replay()
+    again.write(b"12345678")
+    again.close()
+    assert path.read_bytes() == b"1234\n[... 4 B more were dropped: a log may hold 4 B]\n"

@@ -44,6 +44,10 @@ class Breaking(FakeEngine):
         self._break("attach")
         return super().attach(container)
 
+    def host_facts(self) -> Any:
+        self._break("host_facts")
+        return super().host_facts()
+
     def inspect(self, container: str) -> Any:
         self._break("inspect")
         return super().inspect(container)
@@ -68,13 +72,13 @@ def test_a_removal_is_tried_again_while_the_engine_is_away(logs: LogPair, monkey
 
 
 def test_a_removal_that_fails_is_logged_and_hides_nothing(logs: LogPair) -> None:
-    engine = breaking(remove=[EngineRefused("busy")], inspect=[EngineUnreachable("gone")])
+    engine = breaking(remove=[EngineRefused("busy")], inspect=[EngineRefused("gone")])
 
     def run() -> None:
         with Sandbox(engine).container(spec()) as container:
             container.run(time_limit=5, grace=1, logs=logs)
 
-    with capture_logs() as events, pytest.raises(EngineUnreachable, match="gone"):
+    with capture_logs() as events, pytest.raises(EngineRefused, match="gone"):
         run()
     assert [(event["event"], event["reason"]) for event in events] == [("container not removed", "busy")]
 
@@ -87,9 +91,9 @@ def test_a_container_that_cannot_be_attached_to_is_removed() -> None:
 
 
 def test_an_engine_that_goes_away_at_the_end_is_raised_and_no_thread_is_left(logs: LogPair) -> None:
-    engine = breaking(inspect=[EngineUnreachable("gone")])
+    engine = breaking(inspect=[EngineUnreachable("gone")], host_facts=[EngineUnreachable("gone")])
     before = threading.active_count()
-    with pytest.raises(EngineUnreachable), Sandbox(engine).container(spec()) as container:
+    with pytest.raises(EngineUnreachable), Sandbox(engine, patience=0).container(spec()) as container:
         container.run(time_limit=5, grace=1, logs=logs)
     assert threading.active_count() == before
 
@@ -103,7 +107,7 @@ def test_a_container_that_no_kill_ends_is_given_up(logs: LogPair, monkeypatch: p
 
 
 def test_output_that_never_ends_does_not_hold_up_the_run(logs: LogPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.runner._DRAIN", 0.05)
+    monkeypatch.setattr("sandbox.attendance._DRAIN", 0.05)
     engine = FakeEngine({"x": Program(output=((Stream.STDOUT, b"said"),))})
     with Sandbox(engine).container(spec()) as container:
         attachment = next(iter(engine.containers.values())).attachments[0]
@@ -120,12 +124,12 @@ def test_run_belongs_inside_the_block(logs: LogPair) -> None:
 
 
 def test_the_memory_of_lacking_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.runner._REMEMBERED", 2)
-    sandbox = Sandbox(FakeEngine())
+    monkeypatch.setattr("sandbox.known_images._REMEMBERED", 2)
+    images = Sandbox(FakeEngine()).images
     specs = [spec(image, user="participant") for image in ("a", "b", "c")]
     for each in specs:
-        sandbox.remember_lack(each)
-    assert [sandbox.lacks_user(each) for each in specs] == [False, True, True]
+        images.remember_lack(each)
+    assert [images.lacks_user(each) for each in specs] == [False, True, True]
 
 
 def test_an_effect_sees_the_spec(logs: LogPair) -> None:

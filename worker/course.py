@@ -1,0 +1,132 @@
+"""The course of a run, stage by stage, to where everything is stored that could be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from uuid import uuid4
+
+import structlog
+
+from protocol.faults import CancelledFault, Fault, PassingFault, UnexpectedFault
+from protocol.run import RunRequest
+from sandbox.errors import Cancelled
+from sandbox.gpu import GpuRequest
+from worker.disk import room_needed
+from worker.folders import RunFolder
+from worker.journal_record import Published, Staged
+from worker.records import PublishedRun, StagedRun
+from worker.reporting import Reporter
+from worker.run_control import InterruptedRunError, Interruption
+from worker.stages.containers import RunContext
+from worker.stages.execution import execute
+from worker.stages.live import live_results
+from worker.stages.publishing import publish, publish_logs
+from worker.stages.scoring import score
+from worker.stages.staging import stage
+from worker.starting_over import StartOverError, lost_its_engine
+
+_log = structlog.get_logger(__name__)
+
+
+def take_course(
+    request: RunRequest, folder: RunFolder, context: RunContext, reporter: Reporter, *, last: bool, may_start_over: bool
+) -> PublishedRun:
+    """Works the stages that no earlier process has. A run that breaks off has its logs so far stored.
+
+    Raises `PassingFault` unless this is the `last` attempt, `InterruptedRunError` where the run is another's or given
+    back, and `StartOverError` where it `may_start_over`.
+    """
+    if published := context.journal.record.published:
+        return published.run()
+    fault: Fault
+    try:
+        with room_needed():
+            return _stages(request, folder, context, reporter)
+    except (InterruptedRunError, Cancelled):
+        fault = _interrupted(context)
+    except Fault as known:
+        fault = _known(known, context, last=last, may_start_over=may_start_over)
+    except Exception:  # noqa: BLE001 -- a bug's logs are stored, too
+        fault = unexpected()
+    _store_logs(request, folder, context)
+    return PublishedRun(fault=fault)
+
+
+def unexpected() -> UnexpectedFault:
+    """The fault of the exception in hand, which goes to the log under the reference that the site is told."""
+    fault = UnexpectedFault(uuid4().hex[:12])
+    _log.exception("unexpected error", reference=fault.reference)
+    return fault
+
+
+def _interrupted(context: RunContext) -> Fault:
+    if context.control.reason is not Interruption.CANCELLED:
+        raise InterruptedRunError from None
+    return CancelledFault()
+
+
+def _known(fault: Fault, context: RunContext, *, last: bool, may_start_over: bool) -> Fault:
+    """What the site is told of it; raises where it is told nothing yet."""
+    try:
+        context.control.check()
+        if may_start_over and lost_its_engine(fault, context):
+            raise StartOverError from fault
+    except InterruptedRunError:
+        return _interrupted(context)
+    if isinstance(fault, PassingFault) and not last:
+        raise fault
+    return fault
+
+
+def _stages(request: RunRequest, folder: RunFolder, context: RunContext, reporter: Reporter) -> PublishedRun:
+    context.control.check()
+    context.on_stage("staging")
+    staged = _staged(request, folder, context, reporter)
+    context.control.check()
+    with _gpus(context) as gpus:
+        holding = replace(context, gpus=gpus)
+        with live_results(request, folder, context.tools):
+            context.on_stage("participant")
+            executed = execute(staged, holding)
+            context.on_stage("scoring")
+            scored = score(executed, holding)
+    context.control.check()
+    context.on_stage("publishing")
+    published = publish(scored, context)
+    context.journal.note(published=Published.of(published))
+    return published
+
+
+def _staged(request: RunRequest, folder: RunFolder, context: RunContext, reporter: Reporter) -> StagedRun:
+    """Fetched now, or by an earlier process: from here on the run can be gone on with."""
+    journal = context.journal
+    if known := journal.record.staged:
+        return StagedRun(request, folder, known.programs, known.notes)
+    staged = stage(request, folder, context.tools, context.control.cancellation)
+    journal.note(
+        folder=folder.root.name,
+        staged=Staged(staged.programs, staged.notes),
+        running_told=journal.record.running_told or reporter.running_told,
+    )
+    return staged
+
+
+@contextmanager
+def _gpus(context: RunContext) -> Iterator[GpuRequest | None]:
+    """The run's GPUs; the same ones where its containers hold some already."""
+    if not context.tools.gpus:
+        yield None
+        return
+    with context.tools.gpus.take(context.journal.record.message_id, context.control.cancellation) as gpus:
+        context.journal.note(gpus=gpus)
+        yield gpus
+
+
+def _store_logs(request: RunRequest, folder: RunFolder, context: RunContext) -> None:
+    """The logs so far of a run that broke off, as well as it goes."""
+    try:
+        publish_logs(request, folder, context)
+    except Exception as error:  # noqa: BLE001 -- nothing may keep the site from being told
+        _log.warning("logs could not be stored", reason=str(error))

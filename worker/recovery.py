@@ -1,0 +1,96 @@
+"""After a start: what an earlier process of this worker left, and whose it is now.
+
+Containers and folders of runs whose journal can be gone on with wait for their messages; all else is removed at
+once. A message that does not come is another worker's by now: what waits for it is removed without a word.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from sandbox import labels
+from sandbox.errors import SandboxError
+from sandbox.sweep import remove_all_but, remove_leftovers
+from worker.journal_record import Record
+from worker.tools import Tools
+
+CLAIM_WITHIN = 60.0
+"""Seconds after the first connection to the broker in which messages come again, where leases do not tell sooner."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Recovery:
+    """What waits to be gone on with. Its calls may come from any thread."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._lock = threading.Lock()
+        self._waiting: dict[str, Record] = {}
+        self._timer: threading.Timer | None = None
+
+    def sweep(self) -> None:
+        """Removes what nobody owns; what can be gone on with keeps its GPUs. Raises `EngineUnreachable`."""
+        self._waiting = {record.message_id: record for record in self._tools.journals.unconfirmed()}
+        for record in list(self._waiting.values()):
+            if not record.terminal and not self._tools.temp_dir.has_run(record.folder):
+                self._forget(record)
+        folders = {record.folder for record in self._waiting.values()}
+        engine, mine = self._tools.sandbox.engine, {labels.WORKER: self._tools.worker_id}
+        containers = remove_all_but(engine, mine, [{**mine, labels.FOLDER: folder} for folder in folders])
+        removed = self._tools.temp_dir.clear_runs(folders)
+        if containers or removed:
+            _log.warning("removed what an earlier worker left", containers=containers, folders=removed)
+        for record in self._waiting.values():
+            self._reserve(record)
+            _log.info("waiting for the message of a run that can be resumed", run=record.message_id)
+
+    def connected(self, leased: bool) -> None:
+        """Messages can come now: from here on their time runs. Where runs are `leased`, all that are ours have come."""
+        with self._lock:
+            if self._timer is None and self._waiting:
+                self._timer = threading.Timer(0.0 if leased else CLAIM_WITHIN, self.give_up)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def claim(self, message_id: str) -> None:
+        """That message has come."""
+        with self._lock:
+            self._waiting.pop(message_id, None)
+
+    def give_up(self) -> None:
+        """No other messages are ours, or will be: what waits for them is removed."""
+        with self._lock:
+            others = list(self._waiting.values())
+            for record in others:
+                self._forget(record)
+        for record in others:
+            _log.info("removed what was left of a run that is not ours any more", run=record.message_id)
+            self._remove(record)
+
+    def close(self) -> None:
+        """Waits for nothing any more; the next start finds what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _forget(self, record: Record) -> None:
+        self._waiting.pop(record.message_id, None)
+        self._tools.journals.remove(record)
+
+    def _remove(self, record: Record) -> None:
+        try:
+            if record.folder:
+                wanted = {labels.WORKER: self._tools.worker_id, labels.FOLDER: record.folder}
+                remove_leftovers(self._tools.sandbox.engine, wanted)
+        except SandboxError as error:
+            _log.warning("left for the next start", run=record.message_id, reason=str(error))
+        self._tools.temp_dir.remove_run(record.folder)
+        if self._tools.gpus:
+            self._tools.gpus.release(record.message_id)
+
+    def _reserve(self, record: Record) -> None:
+        """Its containers may have them still."""
+        if self._tools.gpus and record.gpus and not (record.published or record.terminal):
+            self._tools.gpus.reserve(record.message_id, record.gpus)
