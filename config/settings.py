@@ -106,7 +106,9 @@ class Settings(BaseModel):
         10.0, ge=0, description="how often growing logs are stored while a run is under way; 0: at its end only"
     )
     worker_metrics: str | None = Field(
-        None, pattern=r"^.*:\d{1,5}$", description="host:port of the Prometheus, health and status pages"
+        None,
+        pattern=r"^[^:\s]+:\d{1,5}$|^\[[^\]\s]+\]:\d{1,5}$",
+        description="host:port of the Prometheus, health and status pages",
     )
 
     docker_host: str | None = Field(None, description="address of the Docker engine")

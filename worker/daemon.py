@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 import structlog
@@ -17,7 +19,7 @@ import structlog
 from config.settings import Settings
 from sandbox import labels
 from sandbox.sweep import remove_leftovers
-from worker import compose
+from worker import compose, compose_monitor
 from worker.broker.consumer import Consumer
 from worker.broker.events import WorkerEvents
 from worker.broker.lease_terms import LeaseTerms
@@ -29,6 +31,7 @@ from worker.signals import watch_signals
 from worker.tools import Tools
 
 _CONFIRM_MARGIN = 5.0  # seconds beyond the stop grace for a terminal status that is on its way
+_PULSE = 3.0  # seconds that the main thread may take to come round
 _INTERRUPT_MARGIN = 30.0  # seconds after that for a slot to let go
 
 _log = structlog.get_logger(__name__)
@@ -60,6 +63,13 @@ class Idle:
     """A slot has ended a run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Somebody asks whether the main thread still comes round: `felt` is its answer."""
+
+    felt: threading.Event = field(default_factory=threading.Event)
+
+
 Event = Signalled | Asked | Refused | Idle
 
 
@@ -68,20 +78,28 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._events: SimpleQueue[Event | Pulse] = SimpleQueue()
+        self._ending = False
 
     def run(self) -> ExitCode:
         """Works until told to stop. Raises what `compose` raises where the worker cannot be set up."""
         watch_signals(self._signalled)
         connections = compose.broker(self._settings)
-        updates = AmqpStatusSink(connections.updates, self._settings.worker_updates_queue, on_refused=self._refused)
-        with compose.tools(self._settings, updates) as tools:
+        monitor = compose_monitor.monitor(self._settings)
+        updates = AmqpStatusSink(
+            connections.updates,
+            self._settings.worker_updates_queue,
+            on_refused=self._refused,
+            counters=monitor.counters,
+        )
+        with closing(monitor), compose.tools(self._settings, updates, counters=monitor.counters) as tools:
             _sweep(tools)
             consumer = Consumer(
                 connections.runs,
                 LeaseTerms(self._settings.worker_queue, tools.worker_id, self._settings.worker_lease_ttl),
                 slots=self._settings.worker_concurrency,
                 on_refused=self._refused,
+                counters=monitor.counters,
             )
             events = WorkerEvents()
             handler = Handler(
@@ -89,7 +107,7 @@ class Daemon:
                 consumer,
                 slots=self._settings.worker_concurrency,
                 on_idle=self._idle,
-                observers=Observers([events]),
+                observers=Observers([events, *monitor.observers]),
             )
             control = compose.remote_control(
                 self._settings, connections.control, tools.worker_id, handler, events, self._asked_to_end
@@ -97,8 +115,10 @@ class Daemon:
             control.start()
             updates.start()
             consumer.start(handler)
+            monitor.start(compose_monitor.watched(tools, handler, consumer, updates, self._is_alive))
             _log.info("worker started", queue=self._settings.worker_queue, slots=self._settings.worker_concurrency)
             code = self._supervise(consumer, handler)
+            self._ending = True
             _shut_down(consumer, handler, updates, self._settings.worker_stop_grace)
             control.close()
             _log.info("worker stopped")
@@ -106,7 +126,7 @@ class Daemon:
 
     def _supervise(self, consumer: Consumer, handler: Handler) -> ExitCode:
         """Waits for an end: refused by the broker, or drained after a signal."""
-        while isinstance(event := self._events.get(), Idle):
+        while isinstance(event := self._next(), Idle):
             pass  # only of interest when draining
         if isinstance(event, Refused):
             _log.error("cannot work", reason=event.reason)
@@ -121,12 +141,27 @@ class Daemon:
         deadline = time.monotonic() + self._settings.worker_drain_timeout
         while handler.busy and (left := deadline - time.monotonic()) > 0:
             try:
-                event = self._events.get(timeout=left)
+                event = self._next(left)
             except Empty:
                 break
             if isinstance(event, Signalled):
                 _log.info("stopping at once", signal=event.name, busy=handler.busy)
                 break
+
+    def _next(self, timeout: float | None = None) -> Event:
+        """What has happened; raises `Empty` when `timeout` seconds pass first."""
+        ends = None if timeout is None else time.monotonic() + timeout
+        while True:
+            event = self._events.get(timeout=None if ends is None else max(0.0, ends - time.monotonic()))
+            if not isinstance(event, Pulse):
+                return event
+            event.felt.set()
+
+    def _is_alive(self) -> bool:
+        """From another thread: whether the main thread comes round, or is on its way to the end."""
+        pulse = Pulse()
+        self._events.put(pulse)
+        return pulse.felt.wait(_PULSE) or self._ending
 
     def _refused(self, reason: str) -> None:
         self._events.put(Refused(reason))
