@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from worker.counters import Direction
 from worker.observers import RunEnd, RunEnded, RunInWork
@@ -27,13 +27,21 @@ _OTHER = "other"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _LONG = (1, 5, 15, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 4 * _HOUR, 12 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY)
 _PULL = (1, 5, 15, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR)
-_ENDS_WITH_A_FAULT = {RunEnd.FAILED, RunEnd.RETRIED}
+_FORESEEN = {
+    RunEnd.FINISHED: ("none",),
+    RunEnd.FAILED: ("participant", "organiser", "platform_passing", "platform_lasting", "platform_unexpected"),
+    RunEnd.CANCELLED: ("cancelled",),
+    RunEnd.RETRIED: ("platform_passing",),
+    RunEnd.GIVEN_BACK: ("none",),
+    RunEnd.LOST: ("none",),
+}
 
 
 class Metrics:
     """A `RunObserver` and `Counters` in one; every series that can be foreseen begins at 0."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # else there is one more to each series
         self._lock = threading.Lock()
         self._stages: dict[RunInWork, tuple[str, float]] = {}
         self._runs = Counter(
@@ -107,11 +115,10 @@ class Metrics:
 
     def _begin(self) -> None:
         """A counter that appears with its first event would hide that event from `increase`."""
-        for end in RunEnd:
+        for end, faults in _FORESEEN.items():
             self._run_seconds.labels(end)
-            for fault in FAULTS.values() if end in _ENDS_WITH_A_FAULT else ("none",):
+            for fault in faults:
                 self._runs.labels(end, fault)
-        self._runs.labels(RunEnd.CANCELLED, "cancelled")
         for stage in STAGES:
             self._stage_seconds.labels(stage)
         for ok in (True, False):

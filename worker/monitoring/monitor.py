@@ -7,7 +7,7 @@ from functools import partial
 from http import HTTPStatus
 
 import structlog
-from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from worker.counters import Counters
@@ -33,7 +33,6 @@ class WebMonitor:
     def __init__(self, host: str, port: int, *, name: str, gpus: bool) -> None:
         self._server = WebServer(host, port)
         self._name = name
-        disable_created_metrics()  # type: ignore[no-untyped-call] # each would be a series more
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._metrics = Metrics(self._registry)
@@ -72,7 +71,7 @@ class WebMonitor:
     def _page(self, watched: Watched, health: Health, loads: Glance[dict[RunInWork, RunLoad]]) -> Answer:
         known = loads() if health.is_engine_up() else {}
         rows = [(one, known.get(one.run, RunLoad())) for one in self._board.current()]
-        return status_page(watched, self._name, rows, self._board.past(), health.obstacles())
+        return status_page(watched, health, self._name, rows, self._board.past())
 
     def _figures(self) -> Answer:
         return Answer(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)

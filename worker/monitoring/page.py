@@ -17,6 +17,7 @@ from importlib.resources import files
 from sandbox.logs import size
 from worker.logs import redact
 from worker.monitoring.board import Past, Progress
+from worker.monitoring.health import Health
 from worker.monitoring.server import Answer
 from worker.observers import RunInWork
 from worker.watched import RunLoad, Watched
@@ -34,13 +35,11 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 Loaded = tuple[Progress, RunLoad]
 
 
-def status_page(
-    watched: Watched, host: str, current: Sequence[Loaded], past: Sequence[Past], obstacles: Sequence[str]
-) -> Answer:
+def status_page(watched: Watched, health: Health, host: str, current: Sequence[Loaded], past: Sequence[Past]) -> Answer:
     """The worker as it is at this moment."""
     now = time.time()
     body = f"""<header><h1>{_text(host)}</h1><p>codalab-worker {_text(watched.version)}</p></header>
-<main>{_state(watched, obstacles)}
+<main>{_state(watched, health)}
 <section><h2>In progress</h2>{_current(current, now)}</section>
 <section><h2>Ended lately</h2>{_past(past)}</section></main>
 <footer><p>{_moment(now)} UTC · reloads every {_REFRESH} s</p></footer>"""
@@ -62,12 +61,14 @@ def _document(host: str, body: str) -> str:
 """
 
 
-def _state(watched: Watched, obstacles: Sequence[str]) -> str:
+def _state(watched: Watched, health: Health) -> str:
+    obstacles = health.obstacles()
     word, kind = ("not ready", "bad") if obstacles else ("ready", "good")
     facts = {
         "State": f'<strong class="{kind}">{word}</strong>',
         "Slots": f"{watched.busy()} of {watched.slots} busy",
         **{f"Broker, {name}": "connected" if up() else "away" for name, up in watched.links.items()},
+        "Engine": "answers" if health.is_engine_up() else "away",
         "Free disk": f"{size(watched.free_disk())}, at least {size(watched.least_disk)} needed",
     }
     listed = "".join(f"<div><dt>{_text(name)}</dt><dd>{value}</dd></div>" for name, value in facts.items())
