@@ -34,7 +34,7 @@ def monitor(settings: Settings) -> Monitor:
 
     host, _, port = settings.worker_metrics.rpartition(":")
     try:
-        return WebMonitor(host.strip("[]"), int(port), name=settings.codalab_hostname, gpus=settings.use_gpu)
+        return WebMonitor(host.strip("[]"), int(port), gpus=settings.use_gpu)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SetUpError(f"WORKER_METRICS: cannot listen on {settings.worker_metrics}: {reason}.") from error
@@ -45,6 +45,7 @@ def watched(
 ) -> Watched:
     """The worker, for a monitor to look at."""
     return Watched(
+        name=tools.settings.codalab_hostname,
         version=version("codalab-worker"),
         slots=tools.settings.worker_concurrency,
         busy=lambda: handler.busy,

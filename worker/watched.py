@@ -27,6 +27,8 @@ class RunLoad:
 class Watched:
     """A worker as its monitor sees it. All may be called from any thread; none raises."""
 
+    name: str
+    """What the site calls this worker."""
     version: str
     slots: int
     busy: Callable[[], int]

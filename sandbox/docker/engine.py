@@ -37,7 +37,16 @@ from sandbox.docker.memory import memory_in_use
 from sandbox.docker.own_container import own_container_id, shared_folders
 from sandbox.docker.pull import pull
 from sandbox.docker.scratch import scratch_meter
-from sandbox.engine import ContainerSpec, ContainerState, EngineReport, HostFacts, Image, PullListener, PullProgress, ScratchMeter
+from sandbox.engine import (
+    ContainerSpec,
+    ContainerState,
+    EngineReport,
+    HostFacts,
+    Image,
+    PullListener,
+    PullProgress,
+    ScratchMeter,
+)
 from sandbox.errors import EngineUnreachable
 from sandbox.host_paths import SAME_HOST, HostPaths, SharedFolder
 

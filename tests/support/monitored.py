@@ -12,6 +12,7 @@ def run() -> RunInWork:
 
 def watched() -> Watched:
     return Watched(
+        name="gpu-1",
         version="1.2.3",
         slots=1,
         busy=lambda: 0,

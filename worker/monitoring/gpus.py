@@ -49,7 +49,7 @@ def _nvml() -> ModuleType | None:
     try:
         return importlib.import_module("pynvml")
     except ImportError:
-        _log.warning("no figures of GPUs: nvidia-ml-py is not installed", mend="pip install codalab-worker[gpu]")
+        _log.warning("no figures of GPUs, for nvidia-ml-py is not installed", mend="pip install nvidia-ml-py")
         return None
 
 

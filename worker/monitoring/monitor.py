@@ -25,14 +25,13 @@ _log = structlog.get_logger(__name__)
 
 
 class WebMonitor:
-    """A `worker.watched.Monitor`. `name` is what the page calls this worker; `gpus` says whether to look at them.
+    """A `worker.watched.Monitor`. `gpus` says whether to look at them.
 
     Raises `OSError` where the address cannot be had.
     """
 
-    def __init__(self, host: str, port: int, *, name: str, gpus: bool) -> None:
+    def __init__(self, host: str, port: int, *, gpus: bool) -> None:
         self._server = WebServer(host, port)
-        self._name = name
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._metrics = Metrics(self._registry)
@@ -71,7 +70,7 @@ class WebMonitor:
     def _page(self, watched: Watched, health: Health, loads: Glance[dict[RunInWork, RunLoad]]) -> Answer:
         known = loads() if health.is_engine_up() else {}
         rows = [(one, known.get(one.run, RunLoad())) for one in self._board.current()]
-        return status_page(watched, health, self._name, rows, self._board.past())
+        return status_page(watched, health, rows, self._board.past())
 
     def _figures(self) -> Answer:
         return Answer(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)

@@ -35,27 +35,27 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 Loaded = tuple[Progress, RunLoad]
 
 
-def status_page(watched: Watched, health: Health, host: str, current: Sequence[Loaded], past: Sequence[Past]) -> Answer:
+def status_page(watched: Watched, health: Health, current: Sequence[Loaded], past: Sequence[Past]) -> Answer:
     """The worker as it is at this moment."""
     now = time.time()
-    body = f"""<header><h1>{_text(host)}</h1><p>codalab-worker {_text(watched.version)}</p></header>
+    body = f"""<header><h1>{_text(watched.name)}</h1><p>codalab-worker {_text(watched.version)}</p></header>
 <main>{_state(watched, health)}
 <section><h2>In progress</h2>{_current(current, now)}</section>
 <section><h2>Ended lately</h2>{_past(past)}</section></main>
 <footer><p>{_moment(now)} UTC · reloads every {_REFRESH} s</p></footer>"""
-    return Answer(_document(host, body), content_type="text/html; charset=utf-8", headers=_HEADERS)
+    return Answer(_document(watched.name, body), content_type="text/html; charset=utf-8", headers=_HEADERS)
 
 
 _HEADERS = {"Content-Security-Policy": _POLICY}
 
 
-def _document(host: str, body: str) -> str:
+def _document(name: str, body: str) -> str:
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="refresh" content="{_REFRESH}">
-<title>{_plain(host)} · codalab-worker</title>
+<title>{_plain(name)} · codalab-worker</title>
 <style>{_STYLE}</style></head>
 <body>{body}</body></html>
 """

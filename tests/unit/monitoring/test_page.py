@@ -24,7 +24,7 @@ def page(
     *, current: list[tuple[Progress, RunLoad]] | None = None, past: list[Past] | None = None, **seen: object
 ) -> str:
     one = replace(watched(), **seen)  # type: ignore[arg-type]
-    return str(status_page(one, Health(one), "gpu-1", current or [], past or []).body)
+    return str(status_page(one, Health(one), current or [], past or []).body)
 
 
 def text(document: str) -> str:
@@ -95,7 +95,7 @@ def test_signatures_are_not_shown() -> None:
 
 def test_the_page_needs_nothing_from_elsewhere_and_may_do_nothing() -> None:
     one = watched()
-    answer = status_page(one, Health(one), "gpu-1", [], [])
+    answer = status_page(one, Health(one), [], [])
     document, policy = str(answer.body), answer.headers["Content-Security-Policy"]
     assert not re.search(r"\b(src|href|action|style|on\w+)=", document)
     assert "url(" not in document
