@@ -19,6 +19,9 @@ class Counters(Protocol):
     def connected(self, link: str) -> None:
         """A connection to the broker is up, for the first time or again."""
 
+    def refused(self, fault: str) -> None:
+        """A message was refused before it became a run, by a fault of that class."""
+
     def leases_renewed(self, count: int) -> None:
         """That many leases were renewed."""
 
@@ -36,6 +39,9 @@ class NoCounters:
         """As in `Counters`."""
 
     def connected(self, link: str) -> None:
+        """As in `Counters`."""
+
+    def refused(self, fault: str) -> None:
         """As in `Counters`."""
 
     def leases_renewed(self, count: int) -> None:

@@ -108,6 +108,7 @@ class Daemon:
                 slots=self._settings.worker_concurrency,
                 on_idle=self._idle,
                 observers=Observers([events, *monitor.observers]),
+                counters=monitor.counters,
             )
             control = compose.remote_control(
                 self._settings, connections.control, tools.worker_id, handler, events, self._asked_to_end

@@ -95,6 +95,10 @@ def test_hostile_words_stay_words(here: Station, competition: Competition, scene
     here.publish(hostile)
     here.told(hostile)
     wait_for_figure(here.worker, 'codalab_worker_runs_total{end="failed",fault="participant"}', 3)
+    refused = competition.submission(submit_docker_command="docker run --privileged image")
+    here.publish(refused)
+    here.told(refused)
+    wait_for_figure(here.worker, 'codalab_worker_messages_refused_total{fault="participant"}', 1)
     document = look_at(url(here.worker), "status-page-hostile", seconds=1).document
     assert "<title>gpu-host-1" in document
     assert "<script" not in document

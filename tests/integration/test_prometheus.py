@@ -98,6 +98,14 @@ def test_every_figure_of_ours_is_on_the_dashboard(samples: dict[str, set[str]]) 
     assert [name for name in sorted(ours) if name not in shown] == []
 
 
+def test_every_figure_in_the_documentation_is_served_and_the_other_way_round(samples: dict[str, set[str]]) -> None:
+    section = (ROOT / "docs" / "operating.md").read_text("utf-8").partition("| metric (`codalab_worker_…`)")[2]
+    rows = [line.split("|")[1] for line in section.split("\n\n")[0].splitlines()[2:]]
+    documented = {f"codalab_worker_{name}" for row in rows for name in re.findall(r"`(\w+)`", row)}
+    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in samples if name.startswith("codalab_worker")}
+    assert documented == ours
+
+
 def test_every_expression_of_the_dashboard_can_be_parsed(tmp_path: Path) -> None:
     rules = [
         {"record": f"dashboard:{number}", "expr": _filled_in(target["expr"])}

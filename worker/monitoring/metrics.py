@@ -35,6 +35,7 @@ _FORESEEN = {
     RunEnd.GIVEN_BACK: ("none",),
     RunEnd.LOST: ("none",),
 }
+_REFUSALS = ("message", "participant")
 
 
 class Metrics:
@@ -76,6 +77,12 @@ class Metrics:
             ("link",),
             registry=registry,
         )
+        self._refusals = Counter(
+            f"{PREFIX}_messages_refused",
+            "Messages refused before they became runs, by whose fault.",
+            ("fault",),
+            registry=registry,
+        )
         self._renewals = Counter(f"{PREFIX}_lease_renewals", "Leases renewed.", registry=registry)
         self._losses = Counter(f"{PREFIX}_leases_lost", "Leases that could not be renewed in time.", registry=registry)
         self._begin()
@@ -105,6 +112,10 @@ class Metrics:
         """As in `Counters`."""
         self._connections.labels(link if link in LINKS else _OTHER).inc()
 
+    def refused(self, fault: str) -> None:
+        """As in `Counters`."""
+        self._refusals.labels(FAULTS.get(fault, _OTHER)).inc()
+
     def leases_renewed(self, count: int) -> None:
         """As in `Counters`."""
         self._renewals.inc(count)
@@ -119,6 +130,8 @@ class Metrics:
             self._run_seconds.labels(end)
             for fault in faults:
                 self._runs.labels(end, fault)
+        for fault in _REFUSALS:
+            self._refusals.labels(fault)
         for stage in STAGES:
             self._stage_seconds.labels(stage)
         for ok in (True, False):

@@ -86,6 +86,7 @@ def test_what_is_counted_arrives(registry: CollectorRegistry, metrics: Metrics) 
     metrics.pulled(70, False)
     metrics.connected("intake")
     metrics.connected("some link of a later version")
+    metrics.refused("MessageFault")
     metrics.leases_renewed(3)
     metrics.lease_lost()
     assert value(registry, "transfer_bytes_total", direction="down") == 1000
@@ -95,6 +96,8 @@ def test_what_is_counted_arrives(registry: CollectorRegistry, metrics: Metrics) 
     assert value(registry, "broker_connections_total", link="intake") == 1
     assert value(registry, "broker_connections_total", link="updates") == 0
     assert value(registry, "broker_connections_total", link="other") == 1
+    assert value(registry, "messages_refused_total", fault="message") == 1
+    assert value(registry, "messages_refused_total", fault="participant") == 0
     assert value(registry, "lease_renewals_total") == 3
     assert value(registry, "leases_lost_total") == 1
 
