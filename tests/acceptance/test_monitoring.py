@@ -74,7 +74,7 @@ def scene(here: Station, competition: Competition, gates: Path, events: EngineEv
 
 
 def test_the_status_page_in_a_browser(here: Station, scene: Submission) -> None:
-    page = look_at(url(here.worker), "status-page", size=(1280, 720), seconds=1)
+    page = look_at(url(here.worker), "status-page", size=(1280, 600), seconds=1)
     assert not page.picture.is_blank
     current, past = tables(page.document)
     (row,) = current

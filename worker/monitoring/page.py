@@ -69,7 +69,7 @@ def _state(watched: Watched, health: Health) -> str:
         "Slots": f"{watched.busy()} of {watched.slots} busy",
         **{f"Broker, {name}": "connected" if up() else "away" for name, up in watched.links.items()},
         "Engine": "answers" if health.is_engine_up() else "away",
-        "Free disk": f"{size(watched.free_disk())}, least {size(watched.least_disk)}",
+        "Free disk": size(watched.free_disk()),
     }
     listed = "".join(f"<div><dt>{_text(name)}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     return f'<dl class="facts">{listed}</dl>{_list(obstacles)}'

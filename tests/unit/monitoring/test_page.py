@@ -38,7 +38,7 @@ def test_an_idle_worker() -> None:
     assert "1.2.3" in document
     assert "0 of 1 busy" in document
     assert "State ready" in text(document)
-    assert "100 GiB, least 5 GiB" in document
+    assert "Free disk 100 GiB" in text(document)
 
 
 def test_a_run_in_progress() -> None:
