@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PARTS := $(BIN)/python -m worker.demo.parts
 PYTEST_ARGS ?=
 
-.PHONY: help venv demo test unit fuzz bench lint format services services-down clean pins
+.PHONY: help venv demo test unit fuzz bench lint format services services-down clean pins picture
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -44,6 +44,10 @@ lint: $(VENV)/.installed ## ruff, mypy and the import contract
 	@echo "lint: mypy --strict"; $(BIN)/mypy --no-error-summary
 	@echo "lint: import contract"; $(BIN)/lint-imports --no-logo >/tmp/lint-imports.$$$$ 2>&1 \
 	  && rm -f /tmp/lint-imports.$$$$ || { cat /tmp/lint-imports.$$$$; rm -f /tmp/lint-imports.$$$$; exit 1; }
+
+picture: $(VENV)/.installed ## docs/images/status-page.png anew, of a real worker in a real browser
+	@$(PARTS) run -- $(BIN)/python -m pytest -q tests/acceptance/test_monitoring.py -k browser
+	@mkdir -p docs/images && cp test-results/status-page.png docs/images/
 
 format: $(VENV)/.installed ## put the code in ruff's format
 	@$(BIN)/ruff check --quiet --fix . || true

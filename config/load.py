@@ -19,7 +19,6 @@ NOT_YET = frozenset(
         "SUBMISSION_CACHE_DIR",
         "SUBMISSION_CACHE_DIR_MAX_SIZE_IN_GB",
         "WORKER_MIN_FREE_DISK",
-        "WORKER_METRICS",
     }
 )
 """Names of the contract that this version does not honour yet: a warning, not an error."""

@@ -6,6 +6,7 @@ host (memory, CPUs) are None here, and are filled in by `worker.compose` once th
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import Literal, Self
@@ -105,9 +106,7 @@ class Settings(BaseModel):
     worker_live_logs: Seconds = Field(
         10.0, ge=0, description="how often growing logs are stored while a run is under way; 0: at its end only"
     )
-    worker_metrics: str | None = Field(
-        None, pattern=r"^.*:\d{1,5}$", description="host:port of the Prometheus, health and status pages"
-    )
+    worker_metrics: str | None = Field(None, description="host:port of the Prometheus, health and status pages")
 
     docker_host: str | None = Field(None, description="address of the Docker engine")
     docker_tls_verify: bool = Field(False, description="TLS to the Docker engine")
@@ -138,6 +137,13 @@ class Settings(BaseModel):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.strip().upper() if isinstance(value, str) else value
+
+    @field_validator("worker_metrics")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"([^:\s]+|\[[^\]\s]+\]):\d{1,5}", value):
+            raise ValueError("must be HOST:PORT or [IPv6]:PORT; 0.0.0.0:PORT is every address of this host")
+        return value
 
     @field_validator("submission_temp_dir", "host_directory", "worker_participant_input_dir")
     @classmethod

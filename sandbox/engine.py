@@ -161,6 +161,9 @@ class ScratchMeter:
 PullProgress = Callable[[int, int], None]
 """Called with the bytes had so far and the bytes in all, as far as the registry has told."""
 
+PullListener = Callable[[float, bool], None]
+"""Called when a pull has ended, with the seconds that it took and whether it brought the image."""
+
 
 class Attachment(Protocol):
     """The output of a container, from before its first byte."""
@@ -188,6 +191,10 @@ class ContainerEngine(Protocol):
 
     def report(self) -> EngineReport:
         """What it says of itself, for an operator to read."""
+        ...
+
+    def ping(self) -> None:
+        """Raises `EngineUnreachable` where it does not answer within a few seconds."""
         ...
 
     def find_image(self, reference: str) -> Image | None:
@@ -254,6 +261,10 @@ class ContainerEngine(Protocol):
 
     def inspect(self, container: str) -> ContainerState:
         """How it is now."""
+        ...
+
+    def memory(self, container: str) -> int:
+        """Bytes that its processes take at this moment, page cache that can be had back left out; 0 unless it runs."""
         ...
 
     def signal(self, container: str, name: str) -> None:

@@ -184,6 +184,10 @@ class FakeEngine:
         self._reach()
         return EngineReport("27.0", "1.46", "overlay2", "2", "x86_64", "runc", clock=time.time())
 
+    def ping(self) -> None:
+        """Raises where it is `unreachable`."""
+        self._reach()
+
     def find_image(self, reference: str) -> Image | None:
         """The image among `programs`."""
         self._reach()
@@ -285,6 +289,12 @@ class FakeEngine:
     def inspect(self, container: str) -> ContainerState:
         """How it is now."""
         return self._held(container).state
+
+    def memory(self, container: str) -> int:
+        """Some, while it runs."""
+        self._reach()
+        held = self.containers.get(container)
+        return 1 << 20 if held and held.state.running else 0
 
     def signal(self, container: str, name: str) -> None:
         """Sends it a signal."""

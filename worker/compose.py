@@ -32,10 +32,12 @@ from worker.broker.control_commands import Commands, Runs
 from worker.broker.events import WorkerEvents
 from worker.broker.node_facts import NodeFacts, broker_info
 from worker.broker.remote_control import RemoteControl
+from worker.counters import NO_COUNTERS, Counters
 from worker.engine_fit import UnfitEngineError, check_fit
 from worker.folders import TempDir, identity
 from worker.journal import Journals
 from worker.profiles import make_profiles
+from worker.storage.counted import CountedStore
 from worker.storage.store import Store
 from worker.storage.transfer import Transfers
 from worker.tools import Progress, Tools, UpdateSink
@@ -120,6 +122,7 @@ def tools(
     temp_dir: Path | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
+    counters: Counters = NO_COUNTERS,
 ) -> Iterator[Tools]:
     """Everything that runs need, for as long as the block lasts; `store` in place of the sites' signed URLs.
 
@@ -129,15 +132,21 @@ def tools(
     held = TempDir(temp_dir or settings.submission_temp_dir)
     try:
         with Transfers() as transfers:
-            yield _gathered(settings, updates, held, store or transfers, progress)
+            counted = store or CountedStore(transfers, counters)
+            yield _gathered(settings, updates, held, counted, progress, counters)
     finally:
         held.close()
 
 
 def _gathered(
-    settings: Settings, updates: UpdateSink, temp_dir: TempDir, transfers: Store, progress: Progress | None
+    settings: Settings,
+    updates: UpdateSink,
+    temp_dir: TempDir,
+    transfers: Store,
+    progress: Progress | None,
+    counters: Counters,
 ) -> Tools:
-    engine = docker_engine(settings)
+    engine = docker_engine(settings, counters)
     try:
         host = engine.host_facts()
         check_fit(settings, engine, host)
@@ -174,14 +183,19 @@ def registry_auth(settings: Settings) -> Path:
     return settings.worker_registry_auth or Path("~/.docker/config.json").expanduser()
 
 
-def docker_engine(settings: Settings) -> DockerEngine:
+def docker_engine(settings: Settings, counters: Counters = NO_COUNTERS) -> DockerEngine:
     """The engine, when it has answered. Raises `UnreachableError`."""
     tls = None
     if settings.docker_cert_path and (settings.docker_tls_verify or _is_tcp(settings.docker_host)):
         tls = EngineTls(settings.docker_cert_path, verify=settings.docker_tls_verify)
     try:
-        shared = _known_to_be_shared(settings)
-        return DockerEngine(engine_address(settings), tls=tls, registry_auth=registry_auth(settings), shared=shared)
+        return DockerEngine(
+            engine_address(settings),
+            tls=tls,
+            registry_auth=registry_auth(settings),
+            shared=_known_to_be_shared(settings),
+            on_pulled=counters.pulled,
+        )
     except SandboxError as error:
         raise UnreachableError(f"No Docker engine answers at {engine_address(settings)}: {error}") from error
 

@@ -146,6 +146,11 @@ class TempDir:
             if not keep:
                 _remove(root)
 
+    def find_run(self, name: str) -> RunFolder | None:
+        """The folder of the run of that name, the latest if it has several; None where it has none."""
+        found = sorted(self._runs.glob(f"{_plain(name)}-*"), key=_made_at)
+        return RunFolder(found[-1]) if found else None
+
     def keep_rejected(self, body: bytes, name: str) -> Path | None:
         """Keeps the raw body of a message that is no run; None where a thousand are kept already, or no more can be."""
         try:
@@ -170,6 +175,12 @@ def identity(temp_dir: Path, host: str) -> str:
 
 def _plain(name: str) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:64] or "run"
+
+
+def _made_at(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return 0
 
 
 def _lock(path: Path) -> int:

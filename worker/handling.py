@@ -17,6 +17,7 @@ from protocol.faults import Fault, MessageFault
 from protocol.run import RunRequest
 from worker.attempt import make_attempt
 from worker.broker.delivery import Delivery, Settlement
+from worker.counters import NO_COUNTERS, Counters
 from worker.in_hand import Arrival, Held, InHand
 from worker.logs import bind_run
 from worker.observers import Observers, RunInWork
@@ -55,12 +56,14 @@ class Handler:
         on_idle: Callable[[], None],
         recovery: Recovery,
         observers: Observers | None = None,
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         self._tools = tools
         self._settler = settler
         self._on_idle = on_idle
         self._recovery = recovery
         self._observers = observers or Observers()
+        self._counters = counters
         self._in_hand = InHand(settler.is_held, ended=tools.journals.confirmed())
         self._revoked = Remembered(_REVOKED)
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
@@ -140,6 +143,7 @@ class Handler:
     def _refuse(self, delivery: Delivery, fault: Fault, whom: Addressee | None) -> None:
         """Tells the site, where it can be told; a message that is no run is kept, and rejected."""
         bind_run(task_id=whom.task_id if whom else None)
+        self._counters.refused(type(fault).__name__)
         _log.warning("message refused", sentence=fault.sentence, detail=fault.detail)
         try:
             if whom:

@@ -34,10 +34,20 @@ from sandbox.docker.errors import (
 )
 from sandbox.docker.facts import host_facts
 from sandbox.docker.image_files import obstacle
+from sandbox.docker.memory import memory_in_use
 from sandbox.docker.own_container import own_container_id, shared_folders
 from sandbox.docker.pull import pull
 from sandbox.docker.scratch import scratch_meter
-from sandbox.engine import ContainerSpec, ContainerState, EngineReport, HostFacts, Image, PullProgress, ScratchMeter
+from sandbox.engine import (
+    ContainerSpec,
+    ContainerState,
+    EngineReport,
+    HostFacts,
+    Image,
+    PullListener,
+    PullProgress,
+    ScratchMeter,
+)
 from sandbox.errors import EngineUnreachable
 from sandbox.host_paths import SAME_HOST, HostPaths, SharedFolder
 
@@ -47,6 +57,8 @@ _TIMEOUT = 120.0
 _KILL_TIMEOUT = 3.0
 _PULL_PATIENCE = 120.0
 _EVENTS_REMEMBERED = 256
+# Somebody looks at a page meanwhile.
+_GLANCE_TIMEOUT = 3.0
 # A socket's time-out must stay below 2**31 milliseconds.
 _LONGEST_WAIT = 86400.0
 # Podman's word (status 500) for a container that runs no more, where Docker answers 409.
@@ -58,8 +70,9 @@ class DockerEngine:
 
     `host` is as in DOCKER_HOST (`unix://…`, `tcp://…`). `registry_auth` is a `config.json` of the Docker
     client, read at each pull; None or a missing file means no credentials. A pull in which nothing moves
-    for `pull_patience` seconds is given up. In a container of that same engine the folders shared with its host are
-    found by inspection; `shared` are known besides, and win. Raises `EngineUnreachable`.
+    for `pull_patience` seconds is given up; `on_pulled` is told of the end of each. In a container of that same engine
+    the folders shared with its host are found by inspection; `shared` are known besides, and win.
+    Raises `EngineUnreachable`.
     """
 
     def __init__(
@@ -70,11 +83,13 @@ class DockerEngine:
         registry_auth: Path | None = None,
         pull_patience: float = _PULL_PATIENCE,
         shared: Sequence[SharedFolder] = (),
+        on_pulled: PullListener = lambda _seconds, _ok: None,
     ) -> None:
         self._host = host
         self._tls = tls
         self._registry_auth = registry_auth
         self._pull_patience = pull_patience
+        self._on_pulled = on_pulled
         self._version: str | None = None
         self._api = self._client(_TIMEOUT)
         self._version = self._api.api_version
@@ -85,6 +100,13 @@ class DockerEngine:
         """Lets go of idle connections."""
         self._api.close()
         self._kills.close()
+        if glances := vars(self).get("_glances"):
+            glances.close()
+
+    def ping(self) -> None:
+        """Raises `EngineUnreachable` where it does not answer within a few seconds."""
+        with translated("asking whether it is there"):
+            self._glances.ping()
 
     @property
     def host_paths(self) -> HostPaths:
@@ -112,6 +134,11 @@ class DockerEngine:
         )
 
     @cached_property
+    def _glances(self) -> EngineClient:
+        """Connections for those who look on; most workers have nobody who does."""
+        return self._client(_GLANCE_TIMEOUT)
+
+    @cached_property
     def _facts(self) -> HostFacts:
         return self.host_facts()
 
@@ -135,6 +162,16 @@ class DockerEngine:
         cancellation: Cancellation | None = None,
     ) -> Image:
         """Fetches the image anew, within `deadline` seconds, through a connection of its own."""
+        began, image = time.monotonic(), None
+        try:
+            image = self._pulled(reference, deadline, progress, cancellation or Cancellation())
+        finally:
+            self._on_pulled(time.monotonic() - began, image is not None)
+        return image
+
+    def _pulled(
+        self, reference: str, deadline: float, progress: PullProgress | None, cancellation: Cancellation
+    ) -> Image:
         login = registry_login(reference, self._registry_auth)
         with self._client(min(deadline, self._pull_patience)) as client:
             pulled = pull(
@@ -143,7 +180,7 @@ class DockerEngine:
                 login=login,
                 deadline=deadline,
                 progress=progress,
-                cancellation=cancellation or Cancellation(),
+                cancellation=cancellation,
                 podman=self._facts.podman,
             )
         image = self.find_image(pulled)
@@ -236,6 +273,13 @@ class DockerEngine:
             finished_at=_epoch(state["FinishedAt"]),
             error=without_queries(str(state.get("Error", ""))),
         )
+
+    def memory(self, container: str) -> int:
+        """Bytes in use, as `docker stats` reckons them; 0 unless it runs."""
+        stats: Mapping[str, Any] = {}
+        with translated("measuring a container"), tolerating(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+            stats = self._glances.stats(container, stream=False, one_shot=True)
+        return memory_in_use(stats)
 
     def signal(self, container: str, name: str) -> None:
         """Sends it a signal, within a few seconds and past all other calls; no error where it has ended."""

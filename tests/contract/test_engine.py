@@ -60,6 +60,20 @@ def test_after_its_end_the_state_holds_code_and_times(subject: Any) -> None:
     assert 0.2 <= state.finished_at - state.started_at < 10
 
 
+def test_memory_is_that_of_a_container_that_runs(subject: Any) -> None:
+    container = started(subject, ENDLESS)
+    assert 0 < subject.engine.memory(container) < 128 << 20
+    subject.engine.signal(container, "SIGKILL")
+    subject.engine.wait(container, timeout=20)
+    assert subject.engine.memory(container) == 0
+    subject.engine.remove(container)
+    assert subject.engine.memory(container) == 0
+
+
+def test_an_engine_that_is_there_can_be_pinged(subject: Any) -> None:
+    subject.engine.ping()
+
+
 def test_before_its_start_it_has_no_times(subject: Any) -> None:
     state = subject.engine.inspect(subject.engine.create(subject.spec(Program())))
     assert (state.running, state.started_at, state.finished_at) == (False, None, None)

@@ -69,6 +69,21 @@ def test_an_engine_that_goes_away_ends_a_wait_and_every_later_call(
         engine.signal(container, "SIGKILL")
 
 
+def test_an_engine_that_is_silent_does_not_keep_those_who_look_on(
+    real: Any, engine: DockerEngine, proxy: EngineProxy
+) -> None:
+    container = engine.create(real.spec(ENDLESS))
+    engine.ping()
+    proxy.freeze()
+    began = time.monotonic()
+    with pytest.raises(EngineUnreachable):
+        engine.ping()
+    assert 2 < time.monotonic() - began < 12
+    proxy.cut()
+    with pytest.raises(EngineUnreachable):
+        engine.memory(container)
+
+
 def test_a_run_whose_engine_goes_away_raises_and_logs_what_is_left(
     real: Any, engine: DockerEngine, proxy: EngineProxy, logs: LogPair
 ) -> None:

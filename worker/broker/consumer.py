@@ -13,6 +13,7 @@ from worker.broker.holding import Holding, Taker
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.lease_watch import LeaseWatch
 from worker.broker.link import AmqpLink, LinkDownError
+from worker.counters import NO_COUNTERS, Counters
 
 _SETTLING = 5.0  # seconds that the end waits for the broker, where something is still to be settled
 
@@ -34,14 +35,27 @@ class Consumer:
         slots: int,
         on_refused: Callable[[str], None],
         on_ready: Callable[[bool], None] = lambda _leased: None,
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         self._queue = terms.queue
         self._on_ready = on_ready
         self._slots = slots
-        self._holding = Holding(terms, slots=slots)
+        self._holding = Holding(terms, slots=slots, counters=counters)
+        self._counters = counters
         self._connection: BlockingConnection | None = None
-        self._link = AmqpLink(settings, self, name="intake", on_refused=on_refused)
+        self._link = AmqpLink(settings, self, name="intake", on_refused=on_refused, counters=counters)
         self._watch = LeaseWatch(self._holding, on_lost=self._lost)
+
+    @property
+    def is_connected(self) -> bool:
+        """True while there is a connection, as far as is known."""
+        return self._link.is_up
+
+    @property
+    def leases(self) -> int:
+        """Leases held."""
+        with self._holding.changed:
+            return len(self._holding.ledger.leases())
 
     def start(self, taker: Taker) -> None:
         """Begins to connect, then to take."""
@@ -119,6 +133,7 @@ class Consumer:
 
     def _lost(self, delivery: Delivery) -> None:
         """On the watch's thread. A copy that we hold all the same goes back, should the connection be alive."""
+        self._counters.lease_lost()
         if self._holding.taker:
             self._holding.taker.lost(delivery)
         self._call("give back what was lost", self._holding.settle)

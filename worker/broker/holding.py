@@ -23,6 +23,7 @@ from worker.broker.lease_terms import LeaseTerms
 from worker.broker.ledger import Hold, Ledger
 from worker.broker.queues import ExpiringQueues, QueueRefusedError
 from worker.broker.run_channel import Received, RunChannel
+from worker.counters import NO_COUNTERS, Counters
 
 _NOT_FOUND = 404
 _LATE_ACK = (
@@ -53,7 +54,7 @@ class Taker(Protocol):
 class Holding:
     """What one worker holds. `changed` guards the ledger, and is notified when leases begin, are renewed or missed."""
 
-    def __init__(self, terms: LeaseTerms, *, slots: int) -> None:
+    def __init__(self, terms: LeaseTerms, *, slots: int, counters: Counters = NO_COUNTERS) -> None:
         self.taker: Taker | None = None
         self.changed = threading.Condition()
         self.ledger = Ledger()
@@ -61,6 +62,7 @@ class Holding:
         self.taking = True
         self.terms = terms
         self._slots = slots
+        self._counters = counters
         self._queues = ExpiringQueues()
         self._unblocked_at = -math.inf  # when the broker took messages from us again; math.inf while it takes none
         self._connection: BlockingConnection | None = None
@@ -192,6 +194,7 @@ class Holding:
         if due:
             swaps = [(tag, hold.delivery) for tag, hold in due]
             self._renewed([hold for _tag, hold in due], self._trusted_after(lambda channel: channel.lease(swaps)))
+            self._counters.leases_renewed(len(due))
 
     def _renewed(self, holds: list[Hold], until: float) -> None:
         with self.changed:

@@ -17,6 +17,7 @@ from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import AMQPError
 
 from worker.broker.connection import BrokerRefusedError, ConnectionParameters, connect
+from worker.counters import NO_COUNTERS, Counters
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
@@ -51,18 +52,31 @@ class AmqpLink:
     """A connection with its thread. `on_refused` is told when the broker refuses us before the link was ever up."""
 
     def __init__(
-        self, settings: ConnectionParameters, owner: Owner, *, name: str, on_refused: Callable[[str], None]
+        self,
+        settings: ConnectionParameters,
+        owner: Owner,
+        *,
+        name: str,
+        on_refused: Callable[[str], None],
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         self._settings = settings
         self._owner = owner
         self._name = name
         self._on_refused = on_refused
+        self._counters = counters
         self._connection: BlockingConnection | None = None
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._was_up = False
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
+
+    @property
+    def is_up(self) -> bool:
+        """True while there is a connection, as far as is known."""
+        with self._lock:
+            return bool(self._connection and self._connection.is_open)
 
     def start(self) -> None:
         """Begins to connect."""
@@ -123,6 +137,7 @@ class AmqpLink:
             self._connection = connection
             self._ended = self._closing.is_set()  # `close` came while there was no connection to end
         self._was_up = True
+        self._counters.connected(self._name)
         _log.info("connected to broker", link=self._name, vhost=self._settings.virtual_host)
         self._owner.on_events()
         while not self._ended:

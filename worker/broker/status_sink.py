@@ -22,6 +22,7 @@ from protocol.celery_envelope import Envelope
 from protocol.status import UPDATE_TASK, StatusUpdate
 from worker.broker.connection import ConnectionParameters, basic_properties, ensure_queue
 from worker.broker.link import AmqpLink, LinkDownError
+from worker.counters import NO_COUNTERS, Counters
 
 _RETRY_PAUSE = 2.0  # seconds before an update that the broker refused is offered again
 
@@ -31,13 +32,25 @@ _log = structlog.get_logger(__name__)
 class AmqpStatusSink:
     """Publishes updates on a connection of its own. They wait here while the broker is away."""
 
-    def __init__(self, settings: ConnectionParameters, queue: str, *, on_refused: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: ConnectionParameters,
+        queue: str,
+        *,
+        on_refused: Callable[[str], None],
+        counters: Counters = NO_COUNTERS,
+    ) -> None:
         self._queue = queue
         self._pending: deque[tuple[Envelope, Future[None]]] = deque()
         self._lock = threading.Lock()
         self._connection: BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
-        self._link = AmqpLink(settings, self, name="updates", on_refused=on_refused)
+        self._link = AmqpLink(settings, self, name="updates", on_refused=on_refused, counters=counters)
+
+    @property
+    def is_connected(self) -> bool:
+        """True while there is a connection, as far as is known."""
+        return self._link.is_up
 
     def start(self) -> None:
         """Begins to connect."""

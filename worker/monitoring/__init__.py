@@ -1,0 +1,1 @@
+"""Metrics, health and the status page: loaded only where WORKER_METRICS is set."""
