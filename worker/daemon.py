@@ -7,17 +7,21 @@ slots have threads of their own, so nothing that one of them does delays another
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 import structlog
 
+from config.load import SettingsError, reread
 from config.settings import Settings
 from sandbox import labels
 from sandbox.sweep import remove_leftovers
-from worker import compose
+from worker import compose, logs
 from worker.broker.consumer import Consumer
 from worker.broker.events import WorkerEvents
 from worker.broker.lease_terms import LeaseTerms
@@ -25,11 +29,14 @@ from worker.broker.status_sink import AmqpStatusSink
 from worker.exit_codes import ExitCode
 from worker.handling import Handler
 from worker.observers import Observers
-from worker.signals import watch_signals
+from worker.service_manager import ServiceManager, StatusLine
+from worker.signals import REREAD, watch_signals
 from worker.tools import Tools
 
 _CONFIRM_MARGIN = 5.0  # seconds beyond the stop grace for a terminal status that is on its way
 _INTERRUPT_MARGIN = 30.0  # seconds after that for a slot to let go
+
+_END_MARGIN = _CONFIRM_MARGIN + _INTERRUPT_MARGIN + 15.0  # the broker may take some of it, too
 
 _log = structlog.get_logger(__name__)
 
@@ -60,19 +67,26 @@ class Idle:
     """A slot has ended a run."""
 
 
-Event = Signalled | Asked | Refused | Idle
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """The settings are to be read again."""
+
+
+Event = Signalled | Asked | Refused | Idle | Reread
 
 
 class Daemon:
-    """One worker process. `run` returns when it has drained, or cannot begin."""
+    """One worker process. `run` returns when it has drained, or cannot begin. `load` reads the settings again."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
         self._settings = settings
+        self._load = load
+        self._manager = ServiceManager()
         self._events: SimpleQueue[Event] = SimpleQueue()
 
     def run(self) -> ExitCode:
         """Works until told to stop. Raises what `compose` raises where the worker cannot be set up."""
-        watch_signals(self._signalled)
+        watch_signals(self._signalled, reread=True)
         connections = compose.broker(self._settings)
         updates = AmqpStatusSink(connections.updates, self._settings.worker_updates_queue, on_refused=self._refused)
         with compose.tools(self._settings, updates) as tools:
@@ -89,7 +103,7 @@ class Daemon:
                 consumer,
                 slots=self._settings.worker_concurrency,
                 on_idle=self._idle,
-                observers=Observers([events]),
+                observers=Observers([events, StatusLine(self._manager)]),
             )
             control = compose.remote_control(
                 self._settings, connections.control, tools.worker_id, handler, events, self._asked_to_end
@@ -98,6 +112,8 @@ class Daemon:
             updates.start()
             consumer.start(handler)
             _log.info("worker started", queue=self._settings.worker_queue, slots=self._settings.worker_concurrency)
+            self._manager.ready()
+            self._manager.status("waiting for runs")
             code = self._supervise(consumer, handler)
             _shut_down(consumer, handler, updates, self._settings.worker_stop_grace)
             control.close()
@@ -106,12 +122,14 @@ class Daemon:
 
     def _supervise(self, consumer: Consumer, handler: Handler) -> ExitCode:
         """Waits for an end: refused by the broker, or drained after a signal."""
-        while isinstance(event := self._events.get(), Idle):
-            pass  # only of interest when draining
+        while isinstance(event := self._next(math.inf), Idle | Reread | None):
+            if isinstance(event, Reread):  # the others are only of interest when draining
+                self._reread(handler)
         if isinstance(event, Refused):
             _log.error("cannot work", reason=event.reason)
             return ExitCode.UNREACHABLE
         _log.info("draining", reason=event.name, busy=handler.busy)
+        self._manager.stopping(self._settings.worker_drain_timeout + self._settings.worker_stop_grace + _END_MARGIN)
         consumer.stop_taking()
         self._drain(handler)
         return ExitCode.OK
@@ -119,14 +137,32 @@ class Daemon:
     def _drain(self, handler: Handler) -> None:
         """Returns when nothing is in work any more, the time is up, or a second signal came."""
         deadline = time.monotonic() + self._settings.worker_drain_timeout
-        while handler.busy and (left := deadline - time.monotonic()) > 0:
-            try:
-                event = self._events.get(timeout=left)
-            except Empty:
-                break
-            if isinstance(event, Signalled):
+        while handler.busy and time.monotonic() < deadline:
+            if isinstance(event := self._next(deadline), Signalled):
                 _log.info("stopping at once", signal=event.name, busy=handler.busy)
                 break
+
+    def _next(self, deadline: float) -> Event | None:
+        """The next event, None at the deadline; the service manager hears meanwhile that this thread is alive."""
+        while (left := deadline - time.monotonic()) > 0:
+            self._manager.alive()
+            wait = min(left, self._manager.period or math.inf)
+            with suppress(Empty):
+                return self._events.get(timeout=None if wait == math.inf else wait)
+        return None
+
+    def _reread(self, handler: Handler) -> None:
+        """Takes over what can be changed while runs are in work; faulty settings change nothing."""
+        self._manager.reloading()
+        try:
+            self._settings, others = reread(self._settings, self._load())
+        except SettingsError as error:
+            _log.error("settings not read again", faults=str(error))
+        else:
+            logs.set_level(self._settings.log_level)
+            handler.reconfigure(self._settings)
+            _log.info("settings read again", need_a_restart=others)
+        self._manager.ready()
 
     def _refused(self, reason: str) -> None:
         self._events.put(Refused(reason))
@@ -138,7 +174,7 @@ class Daemon:
         self._events.put(Asked("shutdown"))
 
     def _signalled(self, name: str) -> None:
-        self._events.put(Signalled(name))
+        self._events.put(Reread() if name == REREAD else Signalled(name))
 
 
 def _sweep(tools: Tools) -> None:

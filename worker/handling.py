@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
+from config.settings import Settings
 from protocol import celery_envelope, codalab
 from protocol.addressee import Addressee, addressee
 from protocol.celery_envelope import CeleryTask
@@ -95,6 +97,10 @@ class Handler:
     def close(self) -> None:
         """Waits for the slots to end."""
         self._pool.shutdown()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Runs that are taken from now on are worked with these."""
+        self._tools = replace(self._tools, settings=settings)
 
     def is_run(self, delivery: Delivery) -> bool:
         """True where the message can be understood, whatever becomes of it."""

@@ -17,10 +17,11 @@ from protocol.faults import Fault, LastingFault, ParticipantFault, PassingFault
 from protocol.run import RunRequest
 from protocol.status import State, StatusUpdate
 from protocol.urls import SignedUrl
+from sandbox.errors import Cancelled
 from worker import pipeline
 from worker.folders import TempDir
 from worker.records import ExecutedRun, PublishedRun, ScoredRun, StagedRun
-from worker.run_control import InterruptedRunError, RunControl
+from worker.run_control import InterruptedRunError, Interruption, RunControl
 from worker.tools import Tools
 
 NOT_YOURS = "It is the platform's fault, not yours."
@@ -45,6 +46,7 @@ class Scene:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
         self.faults: dict[str, BaseException] = {}
+        self.during: dict[str, Callable[[], None]] = {}
         self.verdict: Fault | None = None
         self.control = RunControl()
         self.runs = folder / "runs"
@@ -74,6 +76,7 @@ class Scene:
     def _stage(self, name: str, script: Callable[..., Any]) -> Callable[..., Any]:
         def stage(*args: Any) -> Any:
             self.calls.append(name)
+            self.during.get(name, lambda: None)()
             if name in self.faults:
                 raise self.faults[name]
             return script(*args)
@@ -177,3 +180,22 @@ def test_an_interrupted_run_tells_no_end(scene: Scene) -> None:
         scene.work()
     assert scene.calls == ["admit", "running"]
     assert list(scene.runs.iterdir()) == []
+
+
+def test_a_cancelled_run_stores_its_logs_and_tells_the_site(scene: Scene) -> None:
+    scene.control.interrupt(Interruption.CANCELLED)
+    assert scene.work() is State.FAILED
+    assert scene.calls == ["admit", "running", "publish_logs", "failed: Your submission was cancelled."]
+
+
+def test_a_wait_that_is_cut_short_is_an_interruption(scene: Scene) -> None:
+    scene.faults["stage"] = Cancelled()
+    with pytest.raises(InterruptedRunError):
+        scene.work()
+
+
+def test_a_run_that_is_lost_at_its_very_end_tells_nothing(scene: Scene) -> None:
+    scene.during["publish"] = lambda: scene.control.interrupt(Interruption.LOST)
+    with pytest.raises(InterruptedRunError):
+        scene.work()
+    assert scene.calls[-1] == "publish"
