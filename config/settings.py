@@ -100,7 +100,10 @@ class Settings(BaseModel):
     worker_gpus_per_run: int | None = Field(None, ge=1, description="GPUs that a run gets; empty: all")
 
     worker_lease_ttl: Seconds = Field(
-        120.0, ge=0, le=3600, description="after that long without a sign of life a run goes to another worker; 0: no leases"
+        120.0,
+        ge=0,
+        le=3600,
+        description="after that long without a sign of life a run goes to another worker; 0: no leases",
     )
     worker_live_logs: Seconds = Field(
         10.0, ge=0, description="how often growing logs are stored while a run is under way; 0: at its end only"

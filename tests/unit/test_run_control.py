@@ -42,7 +42,7 @@ def test_a_container_that_comes_after_the_interruption_is_stopped_before_it_runs
     control, container = RunControl(), Stoppable()
     control.interrupt(Interruption.CANCELLED)
     with pytest.raises(InterruptedRunError), control.watching(cast("Container", container)):
-        assert container.graces == [1.0]
+        assert container.graces == [0.5]
 
 
 def test_only_a_loss_withdraws_what_the_site_is_about_to_be_told() -> None:
