@@ -166,6 +166,8 @@ class Handler:
         attempt = make_attempt(request, held, self._tools, self._observers, cancelled=cancelled)
         delivery = self._in_hand.leave(held, ended=attempt.settlement is Settlement.ACK)
         if delivery:
+            if attempt.settlement is Settlement.GIVE_BACK:
+                _log.info("run given back")
             self._settler.settle(delivery, attempt.settlement)
         else:
             _log.warning("lease lost, the broker has given this run to another worker, and the site is told nothing")

@@ -73,8 +73,10 @@ def test_a_worker_that_lost_its_lease_kills_the_container_and_says_nothing(
             private_queue.open_gate()
             assert statuses(private_queue.end_of(submission)) == ["running", "running", "finished"]
             proxy.let_through()
-            frozen.wait_for_event("a run was lost to another worker, the site is told nothing")
-            frozen.wait_for_event("connected to broker", count=4)
+            frozen.wait_for_event(
+                "lease lost, the broker has given this run to another worker, and the site is told nothing"
+            )
+            frozen.wait_for_event("connected to broker", count=6)
             assert statuses(private_queue.so_far(submission)) == ["running", "running", "finished"]
 
 
