@@ -28,6 +28,18 @@ _OUR_PREFIXES = ("SUBMISSION_", "BROKER_", "CODALAB_")
 _ALIKE = 0.85  # nearer than DOCKER_CONFIG, which is the Docker client's, is to any name of ours
 
 
+REREADABLE = frozenset(
+    {
+        "log_level",
+        "worker_allowed_images",
+        "worker_pull_policy",
+        "worker_default_time_limit",
+        "dont_finalize_submission",
+    }
+)
+"""Settings that SIGHUP has read again; each is looked at anew by every run. Registry credentials are, too."""
+
+
 class SettingsError(Exception):
     """The settings cannot be used; one line for each fault, each naming its variable."""
 
@@ -59,6 +71,13 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
     }
     warnings = (*_warnings(given), *old.warnings, *_look_alikes(given))
     return Loaded(_validate(known), origins, warnings)
+
+
+def reread(running: Settings, fresh: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """The running settings with what can change while runs are in work, and the names of what cannot but has."""
+    changed = {name for name in Settings.model_fields if getattr(running, name) != getattr(fresh, name)}
+    update = {name: getattr(fresh, name) for name in changed & REREADABLE}
+    return running.model_copy(update=update), tuple(sorted(name.upper() for name in changed - REREADABLE))
 
 
 def shown(settings: Settings) -> dict[str, str]:

@@ -101,7 +101,10 @@ class Settings(BaseModel):
     worker_gpus_per_run: int | None = Field(None, ge=1, description="GPUs that a run gets; empty: all")
 
     worker_lease_ttl: Seconds = Field(
-        120.0, ge=0, description="after that long without a sign of life a run goes to another worker; 0: no leases"
+        120.0,
+        ge=0,
+        le=3600,
+        description="after that long without a sign of life a run goes to another worker; 0: no leases",
     )
     worker_live_logs: Seconds = Field(
         10.0, ge=0, description="how often growing logs are stored while a run is under way; 0: at its end only"
@@ -150,6 +153,13 @@ class Settings(BaseModel):
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_absolute():
             raise ValueError("must be an absolute path: the engine mounts it")
+        return value
+
+    @field_validator("worker_lease_ttl")
+    @classmethod
+    def _renewable(cls, value: float) -> float:
+        if 0 < value < 1:
+            raise ValueError("must be 0 or at least one second: a lease is renewed four times in it")
         return value
 
     @model_validator(mode="after")

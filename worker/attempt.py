@@ -56,7 +56,6 @@ def make_attempt(request: RunRequest, held: Held, tools: Tools, observers: Obser
             fault = work(request, tools, held.control, last_attempt=last, on_stage=on_stage).fault
         settlement, end = Settlement.ACK, _end(fault)
     except InterruptedRunError:
-        _log.info("run given back")
         settlement, end = Settlement.GIVE_BACK, RunEnd.GIVEN_BACK
     except PassingFault as passing:
         _log.warning("attempt failed", sentence=passing.sentence, detail=passing.detail)

@@ -45,7 +45,7 @@ def run(env_file: Path | None) -> None:
     with _exit_codes():
         from worker.daemon import Daemon
 
-        sys.exit(Daemon(settings).run())
+        sys.exit(Daemon(settings, lambda: load(env_file).settings).run())
 
 
 @main.command()

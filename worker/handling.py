@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
+from config.settings import Settings
 from protocol import celery_envelope, codalab
 from protocol.addressee import Addressee, addressee
 from protocol.celery_envelope import CeleryTask
@@ -102,6 +104,10 @@ class Handler:
         """Waits for the slots to end."""
         self._pool.shutdown()
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Runs that are taken from now on are worked with these."""
+        self._tools = replace(self._tools, settings=settings)
+
     def is_run(self, delivery: Delivery) -> bool:
         """True where the message can be understood, whatever becomes of it."""
         try:
@@ -168,6 +174,8 @@ class Handler:
         attempt = make_attempt(request, held, self._tools, self._observers, cancelled=cancelled)
         delivery = self._in_hand.leave(held, ended=attempt.settlement is Settlement.ACK)
         if delivery:
+            if attempt.settlement is Settlement.GIVE_BACK:
+                _log.info("run given back")
             self._settler.settle(delivery, attempt.settlement)
         else:
             _log.warning("lease lost, the broker has given this run to another worker, and the site is told nothing")

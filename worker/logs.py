@@ -84,12 +84,17 @@ def configure(level: str, log_format: str) -> None:
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),  # the root logger's level decides
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     _install_handler(level, shared, _renderer(log_format))
+
+
+def set_level(level: str) -> None:
+    """From now on only what is of that level, or above, is logged."""
+    logging.getLogger().setLevel(level)
 
 
 def _renderer(log_format: str) -> Processor:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from sandbox.cancellation import Cancellation
 from sandbox.docker.engine import DockerEngine
-from sandbox.errors import EngineRefused, ImageError, ImageNotFound, RegistryUnreachable
+from sandbox.errors import Cancelled, EngineRefused, ImageError, ImageNotFound, RegistryUnreachable
 from sandbox.images import PullPolicy, obtain
 from tests.contract.faulty_registry import Registry, faulty_registry
 from worker.demo.engine import connect
@@ -51,6 +53,32 @@ def test_a_registry_that_stalls_holds_a_pull_no_longer_than_the_deadline(
     assert 1.4 < time.monotonic() - began < 2.5
     if fault == "layer:drip":  # where nothing comes at all, engine 20.10 keeps the idle connection for a while
         assert registry.left.wait(5), "the engine went on with the pull"
+
+
+@pytest.mark.parametrize("fault", ["layer:stall", "layer:drip"])
+def test_a_pull_that_nobody_wants_any_more_ends_at_once(
+    real_engine: DockerEngine, registry: Registry, fault: str
+) -> None:
+    registry.fault = fault
+    cancellation = Cancellation()
+    under_way = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pull = pool.submit(
+            real_engine.pull,
+            registry.reference,
+            deadline=60,
+            progress=lambda _had, _whole: under_way.set(),
+            cancellation=cancellation,
+        )
+        if fault == "layer:drip":
+            assert under_way.wait(20)
+        else:
+            assert registry.held.wait(20)
+        began = time.monotonic()
+        cancellation.cancel()
+        with pytest.raises(Cancelled):
+            pull.result(20)
+    assert time.monotonic() - began < 2
 
 
 @pytest.fixture

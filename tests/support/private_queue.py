@@ -43,11 +43,11 @@ class PrivateQueue:
 
     def worker(self, **changes: str) -> AbstractContextManager[WorkerProcess]:
         """A daemon on this queue, connected. One started after another has the same temp dir and log."""
-        return worker(self._settings(changes), self.folder)
+        return worker(self.settings_of(**changes), self.folder)
 
     def starting_worker(self, **changes: str) -> AbstractContextManager[WorkerProcess]:
         """One that has not come far yet, and may not come far."""
-        return worker(self._settings(changes), self.folder, wait=False)
+        return worker(self.settings_of(**changes), self.folder, wait=False)
 
     def open_gate(self, gate: str = "gate") -> None:
         """Lets `gated` scripts of that gate go on, now and later."""
@@ -90,7 +90,8 @@ class PrivateQueue:
         with closing(pika.BlockingConnection(parameters)) as connection:
             yield connection.channel()
 
-    def _settings(self, changes: Mapping[str, str]) -> Mapping[str, str]:
+    def settings_of(self, **changes: str) -> Mapping[str, str]:
+        """Of any worker on this queue, wherever its folder is."""
         return {**self.settings, "WORKER_PARTICIPANT_INPUT_DIR": str(self._input), **changes}
 
     @property

@@ -19,6 +19,7 @@ from worker.broker.delivery import ATTEMPTS_HEADER, Delivery, Settlement
 from worker.folders import TempDir
 from worker.handling import Handler
 from worker.journal import Journals
+from worker.observers import Observers, RunEnd, RunEnded, RunInWork
 from worker.pipeline import Told
 from worker.recovery import Recovery
 from worker.run_control import InterruptedRunError
@@ -50,6 +51,21 @@ class Updates:
         return future
 
 
+class Observer:
+    def __init__(self) -> None:
+        self.taken: list[RunInWork] = []
+        self.ended: list[tuple[RunInWork, RunEnded]] = []
+
+    def run_taken(self, run: RunInWork) -> None:
+        self.taken.append(run)
+
+    def run_stage(self, run: RunInWork, stage: str) -> None:
+        raise AssertionError(f"{run} has come to {stage} without a pipeline")
+
+    def run_ended(self, run: RunInWork, ended: RunEnded) -> None:
+        self.ended.append((run, ended))
+
+
 class Desk:
     """A handler with one slot, everything around it in sight."""
 
@@ -59,6 +75,7 @@ class Desk:
         self.folder = folder
         self.worked: list[tuple[str, bool]] = []
         self.idle = 0
+        self.observer = Observer()
         self.script: Callable[[], State] = lambda: State.FINISHED
         settings = SimpleNamespace(codalab_hostname="host", worker_default_time_limit=600.0)
         self.temp_dir = TempDir(folder)
@@ -68,10 +85,18 @@ class Desk:
         )
         monkeypatch.setattr(attempt, "work", self._work)
         recovery = Recovery(cast("Tools", tools))
-        self.handler = Handler(cast("Tools", tools), self.settler, slots=1, on_idle=self._on_idle, recovery=recovery)
+        self.handler = Handler(
+            cast("Tools", tools),
+            self.settler,
+            slots=1,
+            on_idle=self._on_idle,
+            recovery=recovery,
+            observers=Observers([self.observer]),
+        )
 
     def deliver(self, body: bytes, headers: dict[str, object] | None = None) -> list[tuple[Settlement, str]]:
-        self.handler.on_delivery(Delivery("7", False, body, headers or {}, JSON))
+        self.delivery = Delivery("7", False, body, headers or {}, JSON)
+        self.handler.on_delivery(self.delivery)
         self.handler.close()
         self.temp_dir.close()
         return self.settler.settled
@@ -165,3 +190,57 @@ def test_a_refused_docker_command_is_the_participants_and_is_acknowledged(desk: 
 def test_what_expired_in_the_queue_is_dropped(desk: Desk) -> None:
     assert desk.deliver(message(expires="2020-01-01T00:00:00+00:00")) == [(Settlement.ACK, "7")]
     assert desk.worked == []
+
+
+def test_a_run_whose_hosts_died_three_times_is_told_so_and_not_worked(desk: Desk) -> None:
+    deaths = [{"reason": "expired", "queue": "q.lease.a.120s", "count": 2}, {"reason": "rejected", "count": 9}]
+    assert desk.deliver(message(), {ATTEMPTS_HEADER: 1, "x-death": deaths}) == [(Settlement.ACK, "7")]
+    assert desk.worked == []
+    (update,) = desk.updates.sent
+    assert update.state is State.FAILED
+    assert "3 times" in update.traceback
+    assert "It is the platform's fault, not yours." in update.traceback
+
+
+def test_a_message_that_was_cancelled_before_it_came_is_told_so_and_not_worked(desk: Desk) -> None:
+    assert not desk.handler.cancel("message-1")
+    assert desk.handler.revoked() == ("message-1",)
+    assert desk.deliver(message()) == [(Settlement.ACK, "7")]
+    assert desk.worked == []
+    assert [update.traceback for update in desk.updates.sent] == ["Your submission was cancelled."]
+    assert [ended.end for _, ended in desk.observer.ended] == [RunEnd.CANCELLED]
+
+
+def test_a_run_in_work_is_cancelled_and_observers_see_it(desk: Desk) -> None:
+    def script() -> State:
+        (run,) = desk.handler.active()
+        assert (run.message_id, run.attempt) == ("message-1", 1)
+        assert desk.handler.cancel("message-1")
+        return State.FINISHED
+
+    desk.script = script
+    desk.deliver(message())
+    assert [run.message_id for run in desk.observer.taken] == ["message-1"]
+    assert desk.handler.active() == ()
+
+
+def test_a_lost_run_settles_nothing(desk: Desk) -> None:
+    def script() -> State:
+        desk.handler.lost(desk.delivery)
+        raise InterruptedRunError
+
+    desk.script = script
+    assert desk.deliver(message()) == []
+    assert [ended.end for _, ended in desk.observer.ended] == [RunEnd.LOST]
+    assert desk.idle == 1
+
+
+@pytest.mark.parametrize(("body", "is_run"), [
+    (message(), True), (b"not json", False), (message([5, {"secret": "s"}]), False),
+    (message([5, {"bundle_url": "https://s/r", "docker_image": "i", "secret": "s", "predict": False,
+                  "submit_docker_command": "docker run --privileged image"}]), True),
+])  # fmt: skip
+def test_only_what_can_be_understood_is_a_run(desk: Desk, body: bytes, is_run: bool) -> None:
+    assert desk.handler.is_run(Delivery("1", redelivered=False, body=body, properties=JSON)) is is_run
+    desk.handler.close()
+    desk.temp_dir.close()

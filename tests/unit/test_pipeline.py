@@ -17,7 +17,7 @@ from protocol.faults import Fault, LastingFault, ParticipantFault, PassingFault
 from protocol.run import RunRequest
 from protocol.status import RunMetadata, State, StatusUpdate
 from protocol.urls import SignedUrl
-from sandbox.errors import ContainerLost
+from sandbox.errors import Cancelled, ContainerLost
 from sandbox.runner import Sandbox
 from sandbox.testing import FakeEngine
 from worker import course, pipeline
@@ -25,7 +25,7 @@ from worker.folders import TempDir
 from worker.journal import Journals
 from worker.journal_record import Published, Staged, Terminal
 from worker.records import ExecutedRun, Programs, PublishedRun, ScoredRun, StagedRun
-from worker.run_control import InterruptedRunError, RunControl
+from worker.run_control import InterruptedRunError, Interruption, RunControl
 from worker.tools import Tools
 
 NOT_YOURS = "It is the platform's fault, not yours."
@@ -50,6 +50,7 @@ class Scene:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
         self.faults: dict[str, BaseException] = {}
+        self.during: dict[str, Callable[[], None]] = {}
         self.verdict: Fault | None = None
         self.control = RunControl()
         self.runs = folder / "runs"
@@ -91,6 +92,7 @@ class Scene:
     def _stage(self, name: str, script: Callable[..., Any]) -> Callable[..., Any]:
         def stage(*args: Any) -> Any:
             self.calls.append(name)
+            self.during.get(name, lambda: None)()
             if name in self.faults_once:
                 raise self.faults_once.pop(name)
             if name in self.faults:
@@ -268,3 +270,22 @@ def test_a_message_that_comes_anew_after_its_end_is_a_run_of_its_own(scene: Scen
     assert scene.work() is State.FINISHED
     assert scene.work() is State.FINISHED
     assert scene.calls.count("stage") == 2
+
+
+def test_a_cancelled_run_stores_its_logs_and_tells_the_site(scene: Scene) -> None:
+    scene.control.interrupt(Interruption.CANCELLED)
+    assert scene.work() is State.FAILED
+    assert scene.calls == ["admit", "running", "publish_logs", "failed: Your submission was cancelled."]
+
+
+def test_a_wait_that_is_cut_short_is_an_interruption(scene: Scene) -> None:
+    scene.faults["stage"] = Cancelled()
+    with pytest.raises(InterruptedRunError):
+        scene.work()
+
+
+def test_a_run_that_is_lost_at_its_very_end_tells_nothing(scene: Scene) -> None:
+    scene.during["publish"] = lambda: scene.control.interrupt(Interruption.LOST)
+    with pytest.raises(InterruptedRunError):
+        scene.work()
+    assert scene.calls[-1] == "publish"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from config.load import NOT_YET, SettingsError, load, shown
+from config.load import NOT_YET, SettingsError, load, reread, shown
 from config.settings import Settings
 
 
@@ -128,3 +128,12 @@ def test_secrets_are_masked_when_shown() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings().worker_concurrency = 2  # type: ignore[misc]
+
+
+def test_only_what_can_change_while_runs_are_in_work_is_read_again() -> None:
+    running = load(environ={}).settings
+    fresh = load(environ={"LOG_LEVEL": "DEBUG", "WORKER_ALLOWED_IMAGES": "team/*", "WORKER_CONCURRENCY": "3"}).settings
+    settings, others = reread(running, fresh)
+    assert (settings.log_level, settings.worker_allowed_images) == ("DEBUG", ("team/*",))
+    assert settings.worker_concurrency == 1
+    assert others == ("WORKER_CONCURRENCY",)

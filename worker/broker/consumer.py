@@ -15,7 +15,7 @@ from worker.broker.lease_watch import LeaseWatch
 from worker.broker.link import AmqpLink, LinkDownError
 from worker.counters import NO_COUNTERS, Counters
 
-_SETTLING = 5.0  # seconds that the end waits for the broker, where something is still to be settled
+_SETTLING, _FAREWELL = 5.0, 1.0  # seconds that the end waits for the broker, with something to settle and without
 
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class Consumer:
         self._watch.close()
         with self._holding.changed:
             settling = bool(self._holding.ledger.to_settle())
-        self._link.close(timeout=_SETTLING if settling else 1.0)
+        self._link.close(timeout=_SETTLING if settling else _FAREWELL)
 
     def stop_taking(self) -> None:
         """Takes nothing new; what is in hand is renewed, and can be settled."""

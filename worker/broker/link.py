@@ -89,8 +89,8 @@ class AmqpLink:
                 raise LinkDownError
             self._connection.add_callback_threadsafe(work)
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Ends the connection and the thread, after what was called before."""
+    def close(self, timeout: float) -> None:
+        """Ends the connection and the thread, after what was called before; waits for that so many seconds at most."""
         self._closing.set()
         with suppress(LinkDownError):
             self.call(self._end)

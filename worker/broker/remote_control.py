@@ -25,6 +25,7 @@ from worker.broker.events import PERIOD, WorkerEvents
 from worker.broker.link import AmqpLink, LinkDownError
 
 _PREFETCH = 8  # requests in hand at a time, so that a flood of them waits in the broker
+_FAREWELL = 1.0  # seconds that the end waits for the broker
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class RemoteControl:
     def close(self) -> None:
         """Tells that the worker goes offline, and ends the connection."""
         self._events.tell_worker("offline")
-        self._link.close()
+        self._link.close(timeout=_FAREWELL)
 
     def on_connected(self, connection: BlockingConnection) -> None:
         """Opens what the broker allows: the inbox, and the exchanges of replies and events."""

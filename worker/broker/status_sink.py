@@ -24,6 +24,7 @@ from worker.broker.connection import ConnectionParameters, basic_properties, ens
 from worker.broker.link import AmqpLink, LinkDownError
 from worker.counters import NO_COUNTERS, Counters
 
+_LAST_WORDS, _FAREWELL = 5.0, 1.0  # seconds that the end waits for the broker, with updates on their way and without
 _RETRY_PAUSE = 2.0  # seconds before an update that the broker refused is offered again
 
 _log = structlog.get_logger(__name__)
@@ -58,7 +59,9 @@ class AmqpStatusSink:
 
     def close(self) -> None:
         """Ends the connection; updates that were not confirmed by then are given up, and their futures say so."""
-        self._link.close()
+        with self._lock:
+            busy = bool(self._pending)
+        self._link.close(timeout=_LAST_WORDS if busy else _FAREWELL)
         with self._lock:
             waiting, self._pending = self._pending, deque()
         for _envelope, future in waiting:
