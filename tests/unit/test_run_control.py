@@ -62,7 +62,7 @@ def test_a_wait_for_gpus_ends_when_nobody_wants_the_run_any_more() -> None:
     cancelling = threading.Timer(0.05, cancellation.cancel)
     with allotment.take():
         cancelling.start()
-        with pytest.raises(Cancelled), allotment.take(cancellation):
+        with pytest.raises(Cancelled), allotment.take(cancellation=cancellation):
             raise AssertionError("there was none to give")
     cancelling.join()
     with allotment.take() as request:
