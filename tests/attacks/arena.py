@@ -179,7 +179,8 @@ class Arena:
         for submission in self._secrets:
             texts |= self.uploads(submission)
         everybodys = frozenset[str]().union(*self._secrets.values())
-        assert leaks(texts, self.canaries.forbidden(everybodys)) == set()
+        found = leaks(texts, self.canaries.forbidden(everybodys))
+        assert not found, sorted({where for where, _ in found})
 
 
 def left_out(note: str) -> tuple[str, str]:
