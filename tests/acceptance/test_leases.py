@@ -12,7 +12,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import docker
 import pytest
 
 from protocol.run import Role
@@ -34,7 +33,6 @@ def test_a_run_whose_host_dies_is_finished_by_another_within_the_ttl(
     private_queue: PrivateQueue,
     competition: Competition,
     events: EngineEvents,
-    client: docker.DockerClient,
     tmp_path: Path,
 ) -> None:
     submission = competition.docker_submission(gated())
@@ -50,8 +48,11 @@ def test_a_run_whose_host_dies_is_finished_by_another_within_the_ttl(
             assert statuses(private_queue.end_of(submission)) == ["running", "running", "finished"]
             assert [event["attempt"] for event in other.events("run taken")] == [2]
             assert other.stop() == ExitCode.OK
+    with private_queue.worker() as risen:  # what it has left on its host is its own to remove
+        events.wait(message, "destroy", count=2)
+        assert orphan in {event.container for event in events.of(message, "destroy")}
+        assert risen.stop() == ExitCode.OK
     assert private_queue.ready() == 0
-    client.containers.get(orphan).remove(force=True)
 
 
 def test_a_worker_that_lost_its_lease_kills_the_container_and_says_nothing(
