@@ -11,7 +11,7 @@ from sandbox.engine import ContainerEngine
 from sandbox.errors import EngineUnreachable
 
 PATIENCE = 120.0
-"""Seconds that an engine may be away before a run is given up."""
+"""Seconds that an engine may be away before a run is given up; less where runs are leased for less."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 

@@ -127,7 +127,13 @@ def _run(program: str, *arguments: str) -> None:
         raise WallError(f"{program} is not installed")
     try:
         done = subprocess.run(
-            [found, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+            [found, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+            env={"PATH": _PATH, "LC_ALL": "C"},  # and nothing of the worker's own, which holds its secrets
         )
     except subprocess.TimeoutExpired:
         raise WallError(f"{program} did not end within {_TIMEOUT:g} s") from None

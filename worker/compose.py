@@ -23,6 +23,7 @@ from sandbox.folder_check import check_folder
 from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
 from sandbox.gpu_check import check_gpu
 from sandbox.host_paths import SAME_HOST, SharedFolder
+from sandbox.patience import PATIENCE
 from sandbox.runner import Sandbox
 from sandbox.wall import why_no_wall
 from worker.abandoned import remove_abandoned
@@ -160,7 +161,7 @@ def _gathered(
     return Tools(
         settings=_named(settings, engine, host),
         worker_id=identity(engine.host_paths.of(temp_dir.path), host.name),
-        sandbox=Sandbox(engine),
+        sandbox=Sandbox(engine, patience=min(PATIENCE, settings.worker_lease_ttl or PATIENCE)),
         transfers=transfers,
         temp_dir=temp_dir,
         journals=Journals(temp_dir.journal),
@@ -168,7 +169,7 @@ def _gathered(
         profiles=make_profiles(settings, host),
         remapped_root=host.remapped_root,
         gpus=gpus,
-        walls=_walls(settings, engine, temp_dir),
+        walls=_walls(settings, engine, host, temp_dir),
         progress=progress,
     )
 
@@ -200,16 +201,24 @@ def docker_engine(settings: Settings, counters: Counters = NO_COUNTERS) -> Docke
         raise UnreachableError(f"No Docker engine answers at {engine_address(settings)}: {error}") from error
 
 
-def _walls(settings: Settings, engine: ContainerEngine, temp_dir: TempDir) -> bool:
+def _walls(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> bool:
     """Whether participants' output folders can be walled; else they are watched only. Tried once, here."""
-    if settings.dont_finalize_submission:
-        why = "DONT_FINALIZE_SUBMISSION keeps the folders of runs, and no mount can be kept"
-    else:
-        with temp_dir.run_folder("wall-trial") as folder:
-            why = why_no_wall(folder.root, engine)
+    why = _no_wall(settings, engine, host, temp_dir)
     held = "watched" if why else "walled and watched"
     _log.info("output folders are held to their limits", by=held, **({"no_wall": why} if why else {}))
     return not why
+
+
+def _no_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> str:
+    if settings.dont_finalize_submission:
+        return "DONT_FINALIZE_SUBMISSION keeps the folders of runs, and no mount can be kept"
+    if host.podman:
+        return "Podman does not show a container what is mounted below its folders"
+    try:
+        with temp_dir.run_folder("wall-trial") as folder:
+            return why_no_wall(folder.root, engine)
+    except OSError as error:  # a disk that is full, above all: runs wait for room
+        return str(error)
 
 
 def _is_tcp(host: str | None) -> bool:

@@ -27,7 +27,9 @@ def lost_its_engine(fault: Fault, context: RunContext) -> bool:
     if not isinstance(cause, EngineUnreachable | ContainerLost):
         return False
     try:
-        if not wait_for_return(engine, context.control.wait) and not isinstance(cause, ContainerLost):
+        if not wait_for_return(
+            engine, context.control.wait, patience=context.tools.sandbox.patience
+        ) and not isinstance(cause, ContainerLost):
             return False
         remove_leftovers(
             engine, {labels.WORKER: context.tools.worker_id, labels.RUN: context.journal.record.message_id}

@@ -9,6 +9,7 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
 from http import HTTPStatus
@@ -202,6 +203,8 @@ class DockerEngine:
 
     def create(self, spec: ContainerSpec) -> str:
         """Makes the container, not started, and returns its id."""
+        if self._facts.podman:  # it has no log of the kind that is read again after a restart
+            spec = replace(spec, profile=replace(spec.profile, log_size=0))
         config = container_config(spec, host_cpus=self._facts.cpus, host_paths=self._host_paths)
         with translated("making a container", partial(create_error, spec.image)):
             made = self._api.create_container_from_config(config, spec.name)  # type: ignore[no-untyped-call]

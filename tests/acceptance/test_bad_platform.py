@@ -111,7 +111,8 @@ def proxy(tmp_path: Path, settings: dict[str, str]) -> Iterator[EngineProxy]:
 @pytest.fixture
 def behind(site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path, proxy: EngineProxy) -> Iterator[Station]:
     """A worker whose engine can go away."""
-    with station(site, owner, {**settings, "DOCKER_HOST": proxy.host}, tmp_path / "worker") as here:
+    more = {"DOCKER_HOST": proxy.host, "WORKER_LEASE_TTL": "4s"}  # an engine is waited for as long, too
+    with station(site, owner, {**settings, **more}, tmp_path / "worker") as here:
         yield here
 
 

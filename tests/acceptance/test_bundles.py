@@ -49,8 +49,8 @@ def scoring(
 
 
 def with_trap(make: Callable[[str], Make]) -> Make:
-    """One that holds an address which leads somewhere, and is not to be followed."""
-    return lambda competition: make(competition.url(competition.container, TRAP))(competition)
+    """One that holds an address which is not to be followed; unsigned, for its programs give it back to the site."""
+    return lambda competition: make(competition.url(competition.container, TRAP).partition("?")[0])(competition)
 
 
 GOOD = {"program": "program.zip", "input": "input.txt"}

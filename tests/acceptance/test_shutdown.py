@@ -19,7 +19,7 @@ from worker.exit_codes import ExitCode
 
 pytestmark = pytest.mark.acceptance
 
-QUICKLY = 3.0
+QUICKLY = 10.0
 BOTH_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 
 

@@ -44,7 +44,6 @@ CASES = {
     "scoring program fails": Case(script(ANSWER), program={"metadata": b"command: sh -c 'echo no >&2; exit 5'\n"}),
     "scoring program without a command": Case(script(ANSWER), program={"metadata": b"description: mine\n"}),
     "scoring out of time": Case(script(ANSWER), time_limit=1, program={"metadata": b"command: sleep 60\n"}),
-    "name that no bundle can hold": Case(script(ANSWER), program={**PROGRAM, "back\\slash": b""}),
 }
 
 

@@ -49,7 +49,12 @@ MANNERS = [
 ]
 CROWDS = [
     Attack("a fork bomb", PYTHON(FORK_BOMB), blamed=TIME_LIMIT(2), seconds=2),
-    Attack("a fork bomb of the shell's", "bomb() { bomb | bomb & }; bomb; sleep 60", blamed=TIME_LIMIT(2), seconds=2),
+    Attack(
+        "a fork bomb of the shell's",
+        "bomb() { bomb | bomb & }; bomb; while :; do :; done",
+        blamed=TIME_LIMIT(2),
+        seconds=2,
+    ),
     Attack("threads without end", PYTHON(THREADS), blamed=EXIT(1)),
     Attack("zombies", PYTHON(ZOMBIES), prints="made\n"),
     Attack("a daemon that stays behind", f"setsid {MARKED_SLEEP} & echo 42 > /mnt/out/answer"),
