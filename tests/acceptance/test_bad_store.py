@@ -28,7 +28,7 @@ GETS = {"run.txt": "the run bundle", "program.zip": "the scoring program", "res.
 PUTS = {"stdout.txt": "stdout_url", "output.zip": "output_url"}
 REFUSALS = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 FAILURES = (HTTPStatus.INTERNAL_SERVER_ERROR, Fault.RESET)
-OTHER_FAILURES = (
+OTHER_FAILURES: tuple[tuple[str, Answer], ...] = (
     ("program.zip", HTTPStatus.SERVICE_UNAVAILABLE),
     ("program.zip", Fault.CUT),
     ("program.zip", Fault.SHORT),
