@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -90,6 +91,8 @@ def fleet(place: Place, size: int, ttl: float) -> Iterator[list[Member]]:
         finally:
             for member in members:
                 member.kill()
+            for point in reversed(mounted_below(place.folder)):  # of runs that were cut short, where chaos itself was
+                subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
 
 
 def _settings(place: Place, ttl: float) -> dict[str, str]:

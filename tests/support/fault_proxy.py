@@ -145,7 +145,11 @@ class FaultProxy:
             _reset(writer)
             self.refused.set()
             return
-        server_reader, server = await asyncio.open_connection(self._target.hostname, self._target.port)
+        try:
+            server_reader, server = await asyncio.open_connection(self._target.hostname, self._target.port)
+        except OSError:  # the broker is away itself
+            _reset(writer)
+            return
         connection = _Connection(AmqpWire(self._heartbeat), writer, server)
         self._open.add(connection)
         self.wires.append(connection.wire)
