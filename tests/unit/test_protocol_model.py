@@ -21,7 +21,7 @@ from pika.spec import BasicProperties
 
 from protocol.codalab import RUN_TASK
 from protocol.status import StatusUpdate
-from tests.support.model_broker import Commit, Message, ModelBroker
+from tests.support.model_broker import Commit, Message, ModelBroker, Queue
 from tests.support.model_worker import QUEUE, TTL, Fate, ModelWorker, models
 from worker.attempt import MAX_ATTEMPTS
 
@@ -55,12 +55,12 @@ class Protocol(RuleBasedStateMachine):
         self.broker_models.__enter__()
         self.told: dict[int, Told] = {}
         self.workers: dict[str, ModelWorker] = {}
+        self.at_risk: set[int] = set()
+        """Runs whose end was come to while the lease was not in hand."""
 
     @initialize()
     def set_up(self) -> None:
         self.broker.queues.clear()
-        from tests.support.model_broker import Queue
-
         self.broker.queues[QUEUE] = Queue({})
         for name in NAMES:
             self.workers[name] = ModelWorker(name, self.broker, self.tell, Path(self.folder.name) / name)
@@ -101,9 +101,7 @@ class Protocol(RuleBasedStateMachine):
         if any(other.run.message_id == held.run.message_id for other in one.in_work()[:place]):
             return  # it waits for the end of lost work on the same run
         if held.control.reason is None and not one.consumer.is_held(held.delivery):
-            return
-        if passing and held.control.reason is None:
-            assert held.run.attempt <= MAX_ATTEMPTS + 1
+            self.at_risk.add(int(held.run.message_id.removeprefix("message-")))
         one.end_run(place, fate, passing=passing)
         if not one.alive:
             self.note_loss(worker)
@@ -185,7 +183,9 @@ class Protocol(RuleBasedStateMachine):
     # --- the machinery -----------------------------------------------------------------------------------------------
 
     def tell(self, worker: str, update: StatusUpdate) -> None:
-        self.told[int(update.task_id)].add(worker, update)
+        told = self.told[int(update.task_id)]
+        told.add(worker, update)
+        told.excused = told.excused or int(update.task_id) in self.at_risk
 
     def note_loss(self, worker: str) -> None:
         """The window: told by this worker, and not acknowledged."""

@@ -67,7 +67,8 @@ def connect(settings: ConnectionParameters) -> BlockingConnection:
             f"the broker at {settings.host}:{settings.port} refuses this user or the virtual host "
             f"{settings.virtual_host!r}: {error}"
         ) from error
-    except AMQPConnectorException as error:  # a handshake that hangs: pika derives it from no error of its own
+    except (AMQPConnectorException, ValueError) as error:
+        # A handshake that hangs, which pika derives from no error of its own; a reset just after the connect.
         raise AMQPConnectionError(error) from error
 
 
