@@ -76,7 +76,7 @@ class ModelBroker:
     def dead_letter(self, name: str, message: Message, reason: str) -> None:
         target = self.queues[name].arguments.get("x-dead-letter-routing-key")
         if target is not None:
-            headers = dict(message.properties.headers or {})
+            headers: dict[str, Any] = dict(message.properties.headers or {})
             headers["x-death"] = _counted(headers.get("x-death", []), name, reason)
             properties = BasicProperties(**{**vars(message.properties), "headers": headers})
             self.publish(target, Message(message.body, properties))
@@ -188,7 +188,7 @@ class ModelChannel:
         self._asked.append(lambda: self._broker.publish(routing_key, Message(body, properties)))
 
     def basic_ack(self, tag: int) -> None:
-        self._asked.append(lambda: self._take_out(tag))
+        self._asked.append(lambda: self.unsettled.__delitem__(tag))
 
     def basic_reject(self, tag: int, *, requeue: bool) -> None:
         assert not requeue

@@ -1,14 +1,13 @@
 """A worker whose every decision is the worker's own code, on a model of all that it talks to, in one thread.
 
-Real are Consumer, Holding, Ledger, RunChannel, LeaseTerms, InHand, Handler, make_attempt, the pipeline's order, Reporter
-and the journals. Models are the broker, the clock, the link's thread and the watch's (which run when the model says so),
-the slots' threads (a run is worked from its arrival until the model ends it), the stages, and the site.
+Real are Consumer, Holding, Ledger, RunChannel, LeaseTerms, InHand, Handler, make_attempt, the pipeline's order,
+Reporter and the journals. Models are the broker, the clock, the threads of the link and of the watch (which run when the
+model says so), those of the slots (a run is worked from its arrival until the model ends it), the stages, and the site.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -81,7 +80,8 @@ class ModelLink:
             self._run(self.connection)
         except AMQPError:
             self.lose()
-        if self.connection and not self.connection.is_open:
+            return
+        if not self.connection.is_open:
             self.lose()
 
     def lose(self) -> None:
@@ -91,7 +91,7 @@ class ModelLink:
             self.owner.on_disconnected()
 
     def _run(self, connection: ModelConnection) -> None:
-        if self.owner._connection is None:  # noqa: SLF001 -- as the link's own thread knows it
+        if self.owner._connection is None:
             self.owner.on_connected(connection)
         connection.run_timers()
         while self._called:
@@ -115,11 +115,6 @@ class ModelWatch:
         lost, _ = look(self.holding, now)
         for delivery in lost:
             self._on_lost(delivery)
-
-    def again(self, now: float) -> float:
-        """When it would wake."""
-        holding = self.holding
-        return max(now, min(holding.ledger.next_expiry(), max(holding.spared_until, now)) if holding else math.inf)
 
 
 class ModelPool:
@@ -156,6 +151,8 @@ class ModelWorker:
         self._tell = tell
         self.fate = Fate.CONFIRMED
         self.passing = False
+        self.computed = False
+        """Whether the stages were worked in the last run that ended, and not only its end told."""
         self.alive = False
         self.begin()
 
@@ -173,9 +170,9 @@ class ModelWorker:
         self.consumer = Consumer(cast("Any", None), LeaseTerms(QUEUE, self.name, TTL), slots=2, on_refused=_refused)
         recovery: Any = SimpleNamespace(claim=lambda _name: None)
         self.handler = Handler(cast("Tools", tools), self.consumer, slots=2, on_idle=_nothing, recovery=recovery)
-        self.link = cast("ModelLink", self.consumer._link)  # noqa: SLF001 -- made of the models
-        self.watch = cast("ModelWatch", self.consumer._watch)  # noqa: SLF001 -- made of the models
-        self.pool = cast("ModelPool", self.handler._pool)  # noqa: SLF001 -- made of the models
+        self.link = cast("ModelLink", self.consumer._link)
+        self.watch = cast("ModelWatch", self.consumer._watch)
+        self.pool = cast("ModelPool", self.handler._pool)
         self.consumer.start(self.handler)
 
     def die(self) -> None:
@@ -191,7 +188,7 @@ class ModelWorker:
     def end_run(self, place: int, fate: Fate, *, passing: bool = False) -> None:
         """The slot does the rest of that run; nothing of an earlier one of the same message may be left."""
         work, args = self.pool.begun.pop(place)
-        self.fate, self.passing = fate, passing
+        self.fate, self.passing, self.computed = fate, passing, False
         with _in_place_of_stages(self._course):
             try:
                 work(*args)
@@ -203,6 +200,8 @@ class ModelWorker:
         future: Future[None] = Future()
         if update.state in TERMINAL:
             self._send_terminal(update)
+        else:
+            self._tell(self.name, update)
         future.set_result(None)
         return future
 
@@ -216,6 +215,7 @@ class ModelWorker:
             raise MachineLostError
 
     def _course(self, *_: object, last: bool, **__: object) -> PublishedRun:
+        self.computed = True
         if self.passing and not last:
             raise PassingFault("The platform is tired.")
         return PublishedRun(None)
@@ -249,7 +249,7 @@ def models(broker: ModelBroker) -> ExitStack:
         "worker.broker.consumer.ensure_queue": lambda *_: None,
         "worker.broker.holding.time": clock,
         "worker.handling.ThreadPoolExecutor": ModelPool,
-        "worker.journal.write_whole": lambda path, data, durable: path.write_bytes(data),
+        "worker.journal.write_whole": lambda path, data, **_: path.write_bytes(data),
         "worker.pipeline.admit": lambda *_: None,
         "worker.pipeline.stderr_tail": lambda _folder: "",
         "worker.reporting.host_usage": lambda: HostUsage(str(next(numbers)), "", 0.0),  # so no two ends are alike

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pika.spec import BasicProperties
 
 from protocol.codalab import RUN_TASK
-from protocol.status import StatusUpdate
+from protocol.status import State, StatusUpdate
 from tests.support.model_broker import Commit, Message, ModelBroker, Queue
 from tests.support.model_worker import QUEUE, TTL, Fate, ModelWorker, models
 from worker.attempt import MAX_ATTEMPTS
@@ -103,6 +104,7 @@ class Protocol(RuleBasedStateMachine):
         if held.control.reason is None and not one.consumer.is_held(held.delivery):
             self.at_risk.add(int(held.run.message_id.removeprefix("message-")))
         one.end_run(place, fate, passing=passing)
+        assert not one.computed or held.run.attempt <= MAX_ATTEMPTS, "attempted too often"
         if not one.alive:
             self.note_loss(worker)
 
@@ -184,6 +186,9 @@ class Protocol(RuleBasedStateMachine):
 
     def tell(self, worker: str, update: StatusUpdate) -> None:
         told = self.told[int(update.task_id)]
+        if update.state is State.RUNNING:
+            assert not told.ends or told.excused, "running, after its end"
+            return
         told.add(worker, update)
         told.excused = told.excused or int(update.task_id) in self.at_risk
 
@@ -240,3 +245,59 @@ def body_of(task: int) -> bytes:
 
 
 TestProtocol = Protocol.TestCase
+
+
+@pytest.fixture
+def protocol() -> Iterator[Protocol]:
+    machine = Protocol()
+    machine.set_up()
+    machine.publish()
+    yield machine
+    machine.teardown()
+
+
+def holder(machine: Protocol) -> str:
+    return next(name for name, worker in machine.workers.items() if worker.in_work())
+
+
+def test_the_window_a_worker_that_dies_before_its_journal_knows_and_is_back_in_time_says_it_again(
+    protocol: Protocol,
+) -> None:
+    worker = holder(protocol)
+    protocol.a_run_ends(worker, 0, Fate.DIES_UNCONFIRMED, False)
+    protocol.a_worker_begins(worker)
+    protocol.a_run_ends(worker, 0, Fate.CONFIRMED, False)
+    assert list(protocol.told[0].ends.values()) == [2], "the same words twice"
+
+
+@pytest.mark.parametrize("fate", [Fate.DIES_UNCONFIRMED, Fate.CONFIRMED])
+def test_the_window_a_worker_that_dies_before_it_has_acknowledged_and_is_not_back_in_time(
+    protocol: Protocol, fate: Fate
+) -> None:
+    worker = holder(protocol)
+    protocol.a_run_ends(worker, 0, fate, False)
+    protocol.a_worker_is_killed(worker)
+    protocol.time_passes(2 * TTL)
+    assert holder(protocol) != worker
+    protocol.a_run_ends(holder(protocol), 0, Fate.CONFIRMED, False)
+    assert list(protocol.told[0].ends.values()) == [1, 1]
+
+
+def test_the_window_a_worker_that_cannot_reach_the_run_queue_for_longer_than_its_lease(protocol: Protocol) -> None:
+    worker = holder(protocol)
+    protocol.a_connection_is_lost(worker)
+    protocol.a_run_ends(worker, 0, Fate.CONFIRMED, False)
+    protocol.time_passes(2 * TTL)
+    protocol.a_run_ends(holder(protocol), 0, Fate.CONFIRMED, False)
+    assert list(protocol.told[0].ends.values()) == [1, 1]
+
+
+def test_no_window_a_worker_that_dies_when_its_journal_knows_and_is_back_in_time(protocol: Protocol) -> None:
+    worker = holder(protocol)
+    protocol.a_run_ends(worker, 0, Fate.CONFIRMED, False)
+    protocol.a_worker_is_killed(worker)
+    assert protocol.broker.copies(body_of(0)) == 1, "not acknowledged yet"
+    protocol.a_worker_begins(worker)
+    protocol.a_link_wakes(worker)
+    assert protocol.broker.copies(body_of(0)) == 0
+    assert list(protocol.told[0].ends.values()) == [1]
