@@ -33,7 +33,10 @@ OTHER_FAILURES: tuple[tuple[str, Answer], ...] = (
     ("program.zip", Fault.CUT),
     ("program.zip", Fault.SHORT),
 )
-OTHER_ABSENCES = (("output.zip", HTTPStatus.TOO_MANY_REQUESTS), ("output.zip", Fault.CUT))
+OTHER_ABSENCES: tuple[tuple[str, Answer], ...] = (
+    ("output.zip", HTTPStatus.TOO_MANY_REQUESTS),
+    ("output.zip", Fault.CUT),
+)
 
 Case = tuple[str, Answer]
 REFUSED: list[Case] = [(name, answer) for name in (*GETS, *PUTS) for answer in REFUSALS]

@@ -38,9 +38,10 @@ class Fault(Enum):
 
 
 class Hold:
-    """A request that is held before anything is done about it; `let_go` is the test's to set."""
+    """A request that is held before anything is done about it; `let_go` is the test's to set, and `then` its answer."""
 
     def __init__(self) -> None:
+        self.then: HTTPStatus | Fault = Fault.NONE
         self.held = threading.Event()
         self.let_go = threading.Event()
 
@@ -127,7 +128,7 @@ class BadStore(ThreadingHTTPServer):
             if isinstance(answer, Hold):
                 answer.held.set()
                 answer.let_go.wait(_LONGEST)
-                answer = Fault.NONE
+                answer = answer.then
             yield answer
         finally:
             with self._changed:

@@ -1,8 +1,8 @@
 """A worker whose every decision is the worker's own code, on a model of all that it talks to, in one thread.
 
 Real are Consumer, Holding, Ledger, RunChannel, LeaseTerms, InHand, Handler, make_attempt, the pipeline's order,
-Reporter and the journals. Models are the broker, the clock, the threads of the link and of the watch (which run when the
-model says so), those of the slots (a run is worked from its arrival until the model ends it), the stages, and the site.
+Reporter and the journals. Models are the broker, the clock, the threads of the link and of the watch (which run when
+the model says so), those of the slots (a run is worked from its arrival until the model ends it), the stages, the site.
 """
 
 from __future__ import annotations
