@@ -162,7 +162,7 @@ class Campaign:
             containers_orphaned=self.witness.containers_left(),
             messages_left=self.place.messages_left(),
             folders_left=sum(member.leftovers() for member in self.members),
-            unclean_exits=sum(map(bool, self._exit_codes)),
+            unclean_exits=sum(map(bool, self._exit_codes)) + sum(member.gave_up for member in self.members),
             bugs=sum(len(member.bugs()) for member in self.members),
             wall_time=round(self._elapsed, 1),
         )

@@ -20,7 +20,10 @@ _JUST = 3.0  # seconds before a kill in which a confirm may not have led to an a
 
 @dataclass
 class Member:
-    """One worker. `untold` are the runs whose end was confirmed, or might have been, just when it was killed."""
+    """One worker. `untold` are the runs whose end was confirmed, or might have been, just when it was killed.
+
+    `gave_up` counts its lives that ended by themselves.
+    """
 
     name: str
     folder: Path
@@ -28,6 +31,7 @@ class Member:
     proxy: FaultProxy
     process: WorkerProcess | None = None
     untold: set[str] = field(default_factory=set)
+    gave_up: int = 0
     _life: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
@@ -38,6 +42,7 @@ class Member:
         """False where it lay dead already."""
         if self.process is None:
             return False
+        self.gave_up += self.process.process.poll() is not None
         self.process.process.kill()
         self.process.process.wait()
         self.untold |= self._just_ended()
