@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     plan = Plan(options.seed, options.runs, options.workers, options.minutes)
     say("chaos", f"seed {plan.seed}: {plan.runs} runs on {plan.workers} workers, {plan.minutes:g} minutes at most")
-    with terminable(), place(Parts.from_environment(), own_engine=True) as there:
+    with terminable(), place(Parts.from_environment(), own=True) as there:
         figures, bad = wreak(plan, there)
         if not figures.good:
             _explain(bad, there, options.results)

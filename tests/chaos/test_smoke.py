@@ -13,7 +13,7 @@ pytestmark = pytest.mark.acceptance
 
 def test_ten_runs_survive_what_happens_to_their_workers() -> None:
     plan = Plan(seed=5, runs=10, workers=2, minutes=2.0, pause=1.0, ttl=6.0, rare=False)
-    with place(Parts.from_environment(), own_engine=False) as there:
+    with place(Parts.from_environment(), own=False) as there:
         figures, bad = wreak(plan, there)
     assert figures.good, f"{figures.table()}\n{bad}"
     assert sum(figures.faults.values()) > 0
