@@ -13,8 +13,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PARTS := $(BIN)/python -m worker.demo.parts
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
-.PHONY: help venv demo test unit fuzz bench lint format services services-down clean pins picture
+.PHONY: help venv demo test unit fuzz bench chaos lint format services services-down clean pins picture
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -37,6 +38,9 @@ fuzz: $(VENV)/.installed ## hostile input for every reader, FUZZ_SECONDS (20) ea
 
 bench: $(VENV)/.installed ## the worker's overhead over the floor, its memory and idle CPU
 	@$(PARTS) run -- $(BIN)/python -m tests.bench
+
+chaos: $(VENV)/.installed ## three workers, 200 runs, and everything breaks at random; CHAOS_ARGS="--seed 7" repeats one
+	@$(PARTS) run -- $(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 lint: $(VENV)/.installed ## ruff, mypy and the import contract
 	@echo "lint: ruff check"; $(BIN)/ruff check --quiet --output-format concise .

@@ -47,6 +47,7 @@ def make_attempt(request: RunRequest, held: Held, tools: Tools, observers: Obser
     began = time.monotonic()
     fault: Fault | None = None
     try:
+        held.control.check_not_lost()  # it may have been while it waited for its turn
         fault = _refusal(held.run.attempt, cancelled=cancelled)
         if fault:
             reporter(Addressee(request.task_id, request.secret), tools, held.control).failed(fault)

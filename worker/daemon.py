@@ -131,7 +131,8 @@ class Daemon:
 
 
 def _shut_down(consumer: Consumer, handler: Handler, updates: AmqpStatusSink, grace: float) -> None:
-    """Interrupts what still runs, settles it, then lets go of the broker."""
+    """Takes nothing any more, interrupts what still runs, settles it, then lets go of the broker."""
+    consumer.stop_taking()
     handler.interrupt_all()
     handler.wait_idle(grace + _CONFIRM_MARGIN)
     updates.close()  # a run that still waits for a confirm is interrupted by this

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import takewhile
 
 from worker.broker.delivery import Delivery
 from worker.observers import RunInWork
@@ -66,11 +67,9 @@ class InHand:
             return Arrival.ADOPTED, former
 
     def begin(self, held: Held) -> None:
-        """Waits until no lost work on the same run is left: its containers are about to go."""
+        """Waits until no work on the same run is left that was lost earlier: its containers are about to go."""
         with self._lock:
-            self._lock.wait_for(
-                lambda: all(lost.run.message_id != held.run.message_id for lost in self._lost),
-            )
+            self._lock.wait_for(lambda: self._comes_first(held))
 
     def leave(self, held: Held, *, ended: bool) -> Delivery | None:
         """The run is over (`ended`) or given back; returns the delivery to settle, None where it was lost."""
@@ -122,6 +121,11 @@ class InHand:
     def __len__(self) -> int:
         with self._lock:
             return len(self._working) + len(self._lost)
+
+    def _comes_first(self, held: Held) -> bool:
+        """Whoever is lost before its turn has come waits for the others all the same, but never for itself."""
+        earlier = takewhile(lambda lost: lost is not held, self._lost)
+        return all(lost.run.message_id != held.run.message_id for lost in earlier)
 
     def _first(self, held: Held) -> tuple[Arrival, Delivery | None]:
         if held.delivery.returned and held.run.message_id in self._ended:

@@ -28,12 +28,15 @@ GETS = {"run.txt": "the run bundle", "program.zip": "the scoring program", "res.
 PUTS = {"stdout.txt": "stdout_url", "output.zip": "output_url"}
 REFUSALS = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 FAILURES = (HTTPStatus.INTERNAL_SERVER_ERROR, Fault.RESET)
-OTHER_FAILURES = (
+OTHER_FAILURES: tuple[tuple[str, Answer], ...] = (
     ("program.zip", HTTPStatus.SERVICE_UNAVAILABLE),
     ("program.zip", Fault.CUT),
     ("program.zip", Fault.SHORT),
 )
-OTHER_ABSENCES = (("output.zip", HTTPStatus.TOO_MANY_REQUESTS), ("output.zip", Fault.CUT))
+OTHER_ABSENCES: tuple[tuple[str, Answer], ...] = (
+    ("output.zip", HTTPStatus.TOO_MANY_REQUESTS),
+    ("output.zip", Fault.CUT),
+)
 
 Case = tuple[str, Answer]
 REFUSED: list[Case] = [(name, answer) for name in (*GETS, *PUTS) for answer in REFUSALS]

@@ -25,6 +25,14 @@ class EngineProxy:
         """Let nothing more through on the present connections; new ones work."""
         self._frozen = {end for pair in self._pairs for end in pair}
 
+    def reset(self) -> int:
+        """Close all connections there are, and tell how many; new ones are welcome."""
+        pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            for end in pair:
+                _close(end)
+        return len(pairs)
+
     def cut(self) -> None:
         """Close all connections, and take no new ones."""
         _close(self._listener)

@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -37,7 +37,16 @@ class Fault(Enum):
     NONE = "nothing"
 
 
-Answer = HTTPStatus | Fault
+class Hold:
+    """A request that is held before anything is done about it; `let_go` is the test's to set, and `then` its answer."""
+
+    def __init__(self) -> None:
+        self.then: HTTPStatus | Fault = Fault.NONE
+        self.held = threading.Event()
+        self.let_go = threading.Event()
+
+
+Answer = HTTPStatus | Fault | Hold
 
 
 @dataclass(eq=False)
@@ -64,6 +73,8 @@ class BadStore(ThreadingHTTPServer):
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}{parts.path}"
         self.real_host = f"{parts.scheme}://{parts.netloc}"
         self._answers: dict[tuple[str, str], Iterator[Answer]] = {}
+        self.otherwise: Callable[[], Answer] = lambda: Fault.NONE
+        """How requests are answered of which nothing else was said."""
         self._changed = threading.Condition()
         self.held = threading.Event()
         """Set when a PUT was read that is held."""
@@ -79,6 +90,12 @@ class BadStore(ThreadingHTTPServer):
     def always(self, method: str, blob: str, answer: Answer) -> None:
         """Has every request of that method for the blob (`CONTAINER/PATH`) answered so."""
         self._answers[method, blob] = repeat(answer)
+
+    def hold(self, method: str, blob: str) -> Hold:
+        """Holds the first request of that method for the blob; the others are answered well."""
+        hold = Hold()
+        self.first(method, blob, [hold])
+        return hold
 
     def first(self, method: str, blob: str, answers: Iterable[Answer]) -> None:
         """Has the first requests answered so, and the others well."""
@@ -106,8 +123,12 @@ class BadStore(ThreadingHTTPServer):
         with self._changed:
             request.begun = time.monotonic()
             self._requests.append(request)
-            answer = next(self._answers.get((request.method, request.blob), iter(())), Fault.NONE)
+            answer = next(self._answers.get((request.method, request.blob), iter(())), None) or self.otherwise()
         try:
+            if isinstance(answer, Hold):
+                answer.held.set()
+                answer.let_go.wait(_LONGEST)
+                answer = answer.then
             yield answer
         finally:
             with self._changed:

@@ -38,11 +38,11 @@ class EngineEvent:
 
 
 class EngineEvents:
-    """Collects the events of workers' containers while its block lasts."""
+    """Collects the events of workers' containers while its block lasts, from now or from `since` (epoch seconds)."""
 
-    def __init__(self, client: docker.DockerClient) -> None:
+    def __init__(self, client: docker.DockerClient, since: float | None = None) -> None:
         wanted = {"type": "container", "label": WORKER}
-        self._stream = client.api.events(since=time.time(), decode=True, filters=wanted)  # type: ignore[call-overload] # a fraction is fine
+        self._stream = client.api.events(since=since or time.time(), decode=True, filters=wanted)  # type: ignore[call-overload] # a fraction is fine
         self._changed = threading.Condition()
         self._seen: list[EngineEvent] = []
         self._thread = threading.Thread(target=self._read, name="engine-events")

@@ -10,12 +10,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from tests.support.amqp_wire import AmqpWire
 
 T = TypeVar("T")
+Side = Literal["client", "server"]
 _CHUNK = 1 << 16
 _ANSWER = 10.0
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for 0 s: the end is a reset
@@ -53,6 +54,8 @@ class FaultProxy:
         self._refusing = False
         self._delay = 0.0
         self._open: set[_Connection] = set()
+        self._barred: set[str] = set()
+        self._withheld: dict[tuple[str, Side], asyncio.Event] = {}
         self.wires: list[AmqpWire] = []
         """Every connection that was let in, in order."""
         self.refused = threading.Event()
@@ -96,6 +99,14 @@ class FaultProxy:
         self.refuse()
         self.reset()
 
+    def bar(self, vhost: str) -> None:
+        """Resets the connections to that vhost, those there are and those to come."""
+        self._do(lambda: self._bar(vhost))
+
+    def withhold(self, vhost: str, side: Side) -> None:
+        """What that side of the connections to the vhost says is kept here; if they are reset, it is never heard."""
+        self._do(lambda: self._withheld.setdefault((vhost, side), asyncio.Event()))
+
     def black_hole(self) -> None:
         """Nothing arrives any more, in either direction, and nobody is told."""
         self._do(self._flowing.clear)
@@ -112,41 +123,66 @@ class FaultProxy:
         for connection in self._open:
             change(connection)
 
+    def _bar(self, vhost: str) -> None:
+        self._barred.add(vhost)
+        self._reset_barred()
+
+    def _reset_barred(self) -> None:
+        for connection in self._open:
+            if connection.wire.vhost in self._barred:
+                connection.reset()
+
     def _let_through(self) -> None:
         self._refusing, self._delay = False, 0.0
         self._flowing.set()
+        self._barred.clear()
+        withheld, self._withheld = self._withheld, {}
+        for passing in withheld.values():
+            passing.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
             _reset(writer)
             self.refused.set()
             return
-        server_reader, server = await asyncio.open_connection(self._target.hostname, self._target.port)
+        try:
+            server_reader, server = await asyncio.open_connection(self._target.hostname, self._target.port)
+        except OSError:  # the broker is away itself
+            _reset(writer)
+            return
         connection = _Connection(AmqpWire(self._heartbeat), writer, server)
         self._open.add(connection)
         self.wires.append(connection.wire)
         try:
             await asyncio.gather(
-                self._pump(reader, server, connection.wire.from_client),
-                self._pump(server_reader, writer, connection.wire.from_server),
+                self._pump(connection, "client", reader, server),
+                self._pump(connection, "server", server_reader, writer),
             )
         finally:
             self._open.remove(connection)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, filtered: Callable[[bytes], bytes]
+        self, connection: _Connection, side: Side, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        wire = connection.wire
+        filtered = wire.from_client if side == "client" else wire.from_server
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
                 await self._flowing.wait()
                 await asyncio.sleep(self._delay)
-                writer.write(filtered(data))
+                passed = filtered(data)
+                self._reset_barred()
+                if withheld := self._withheld.get((wire.vhost, side)):
+                    await withheld.wait()
+                if writer.is_closing():
+                    return
+                writer.write(passed)
                 await writer.drain()
         writer.close()
 
     async def _end(self) -> None:
         self._server.close()
-        self._flowing.set()
+        self._let_through()
         everyone = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.wait_for(asyncio.gather(*everyone, return_exceptions=True), _ANSWER)
 

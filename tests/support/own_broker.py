@@ -19,8 +19,9 @@ _CTL_PATIENCE = 60.0
 class OwnBroker:
     """It looks at its channels' consumer timeouts four times a second."""
 
-    def __init__(self, url: str, folder: Path, ports: dict[str, int]) -> None:
+    def __init__(self, url: str, api: str, folder: Path, ports: dict[str, int]) -> None:
         self.url = url
+        self.api = api
         self._folder = folder
         self._ports = ports
 
@@ -65,6 +66,6 @@ def own_broker(folder: Path) -> Iterator[OwnBroker]:
     ports = {name: pick_port(0) for name in rabbitmq.PORTS}
     service = rabbitmq.start_node(script, folder, ports=ports, terms=_TERMS)
     try:
-        yield OwnBroker(service.address["broker_url"], folder, ports)
+        yield OwnBroker(service.address["broker_url"], service.address["broker_api"], folder, ports)
     finally:
         rabbitmq.stop(service)

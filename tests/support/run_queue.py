@@ -30,6 +30,11 @@ class RunQueue:
         self.name = name
         self._parameters = pika.URLParameters(owner.broker_url.replace("pyamqp://", "amqp://"))
 
+    def declare(self) -> None:
+        """As a site does before it publishes."""
+        with self._channel() as channel:
+            channel.queue_declare(self.name, durable=True)
+
     def publish(self, body: bytes, *, headers: Mapping[str, object] | None = None, **properties: str | None) -> None:
         """`properties` are AMQP's; content type and encoding are those of a site unless given (None: left out)."""
         given = {"content_type": "application/json", "content_encoding": "utf-8", **properties}

@@ -100,6 +100,18 @@ def test_a_lost_run_that_comes_back_is_worked_when_the_lost_work_has_ended() -> 
     assert settled.hold == "2"
 
 
+def test_a_lost_run_that_comes_back_and_is_lost_again_waits_for_the_first_and_not_for_itself() -> None:
+    hand, mine, again = InHand(still_held), held("a", delivery("1")), held("a", delivery("2"))
+    for one in (mine, again):
+        hand.arrive(one)
+        hand.lose(one.delivery)
+    hand.begin(mine)
+    assert hand.leave(mine, ended=False) is None
+    hand.begin(again)
+    assert hand.leave(again, ended=False) is None
+    assert len(hand) == 0
+
+
 def in_thread(work: Callable[[], object]) -> Callable[[], None]:
     thread = threading.Thread(target=work)
     thread.start()

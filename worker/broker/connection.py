@@ -24,6 +24,7 @@ __all__ = ["BrokerRefusedError", "ConnectionParameters", "basic_properties", "co
 HEARTBEAT = 15  # seconds at most, so that a dead host is noticed within three of them
 _NOT_FOUND = 404
 _SOCKET_TIMEOUT = 10.0
+_BROKEN_OFF = "StreamLostError"  # named by pika in an error of a handshake that a reset ended
 
 
 class BrokerRefusedError(Exception):
@@ -63,11 +64,14 @@ def connect(settings: ConnectionParameters) -> BlockingConnection:
     try:
         return BlockingConnection(settings)
     except (ProbableAuthenticationError, ProbableAccessDeniedError) as error:
+        if _BROKEN_OFF in str(error):  # pika's guess; a broker that refuses says so
+            raise AMQPConnectionError(error) from error
         raise BrokerRefusedError(
             f"the broker at {settings.host}:{settings.port} refuses this user or the virtual host "
             f"{settings.virtual_host!r}: {error}"
         ) from error
-    except AMQPConnectorException as error:  # a handshake that hangs: pika derives it from no error of its own
+    except (AMQPConnectorException, ValueError) as error:
+        # A handshake that hangs, which pika derives from no error of its own; a reset just after the connect.
         raise AMQPConnectionError(error) from error
 
 

@@ -50,10 +50,16 @@ class LeaseWatch:
         with holding.changed:
             if self._closed:
                 return []
-            now, spared_until = time.monotonic(), holding.spared_until
-            spared = now < spared_until
-            if lost := holding.ledger.expire(now, missing_only=spared):
-                return [hold.delivery for hold in lost]
-            soonest = min(holding.ledger.next_expiry(missing_only=spared), spared_until if spared else math.inf)
-            holding.changed.wait(None if soonest == math.inf else max(0.0, soonest - now))
-            return []
+            lost, again = look(holding, time.monotonic())
+            if not lost:
+                holding.changed.wait(None if again == math.inf else again)
+            return lost
+
+
+def look(holding: Holding, now: float) -> tuple[list[Delivery], float]:
+    """What is lost as of `now`, each told once, and in how many seconds there may be more; with `changed` held."""
+    spared_until = holding.spared_until
+    spared = now < spared_until
+    lost = holding.ledger.expire(now, missing_only=spared)
+    soonest = min(holding.ledger.next_expiry(missing_only=spared), spared_until if spared else math.inf)
+    return [hold.delivery for hold in lost], max(0.0, soonest - now)

@@ -1,0 +1,112 @@
+"""The workers: each a real daemon behind a proxy of its own, killed and started again as one life after another."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.place import Place
+from tests.support.fault_proxy import FaultProxy
+from tests.support.mounts import mounted_below
+from tests.support.worker_process import WorkerProcess, worker
+
+_JUST = 3.0  # seconds before a kill in which a confirm may not have led to an acknowledgement yet
+
+
+@dataclass
+class Member:
+    """One worker. `untold` are the runs whose end was confirmed, or might have been, just when it was killed.
+
+    `gave_up` counts its lives that ended by themselves.
+    """
+
+    name: str
+    folder: Path
+    settings: dict[str, str]
+    proxy: FaultProxy
+    process: WorkerProcess | None = None
+    untold: set[str] = field(default_factory=set)
+    gave_up: int = 0
+    _life: ExitStack = field(default_factory=ExitStack)
+
+    def start(self) -> None:
+        if self.process is None:
+            self.process = self._life.enter_context(worker(self.settings, self.folder, wait=False))
+
+    def kill(self) -> bool:
+        """False where it lay dead already."""
+        if self.process is None:
+            return False
+        self.gave_up += self.process.process.poll() is not None
+        self.process.process.kill()
+        self.process.process.wait()
+        self.untold |= self._just_ended()
+        self._bury()
+        return True
+
+    def stop(self) -> int:
+        """In good order; returns the exit code."""
+        assert self.process
+        code = self.process.stop(60.0)
+        self._bury()
+        return code
+
+    def leftovers(self) -> int:
+        """Run folders and mounts."""
+        temp = self.folder / "temp"
+        return len(list((temp / "runs").iterdir())) + len(mounted_below(temp))
+
+    def bugs(self) -> list[str]:
+        """What its log calls one."""
+        lines = (self.folder / "worker.log").read_text().splitlines()
+        return [line for line in lines if '"a bug' in line or '"unexpected error"' in line]
+
+    def _bury(self) -> None:
+        self.process = None
+        self._life.close()
+
+    def _just_ended(self) -> set[str]:
+        return {name for name, confirmed in self._terminals() if not confirmed or time.time() - confirmed < _JUST}
+
+    def _terminals(self) -> Iterator[tuple[str, float | None]]:
+        """Runs whose terminal status the journal holds, and when it was confirmed."""
+        for path in (self.folder / "temp" / "journal").glob("*.json"):
+            record = json.loads(path.read_text())
+            if terminal := record["terminal"]:
+                yield record["message_id"], terminal["confirmed_at"]
+
+
+@contextmanager
+def fleet(place: Place, size: int, ttl: float) -> Iterator[list[Member]]:
+    """So many workers of two slots each, not started yet; ended at the end."""
+    with ExitStack() as stack:
+        members = []
+        for number in range(size):
+            name = f"worker-{number}"
+            proxy = stack.enter_context(FaultProxy(place.owner.broker_url))
+            settings = {**_settings(place, ttl), "CODALAB_HOSTNAME": name, "BROKER_URL": proxy.url}
+            members.append(Member(name, place.folder / name, settings, proxy))
+        try:
+            yield members
+        finally:
+            for member in members:
+                member.kill()
+            for point in reversed(mounted_below(place.folder)):  # of runs that were cut short, where chaos itself was
+                subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
+
+
+def _settings(place: Place, ttl: float) -> dict[str, str]:
+    return {
+        "DOCKER_HOST": place.docker_host,
+        "WORKER_LEASE_TTL": f"{ttl:g}s",
+        "WORKER_CONCURRENCY": "2",
+        "WORKER_CPU_LIMIT": "1",
+        "WORKER_MEMORY_LIMIT": "512m",
+        "WORKER_STOP_GRACE": "1s",
+        "WORKER_PULL_POLICY": "if-not-present",
+    }
