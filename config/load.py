@@ -18,7 +18,6 @@ NOT_YET = frozenset(
     {
         "SUBMISSION_CACHE_DIR",
         "SUBMISSION_CACHE_DIR_MAX_SIZE_IN_GB",
-        "WORKER_MIN_FREE_DISK",
     }
 )
 """Names of the contract that this version does not honour yet: a warning, not an error."""

@@ -33,6 +33,7 @@ from worker.broker.events import WorkerEvents
 from worker.broker.node_facts import NodeFacts, broker_info
 from worker.broker.remote_control import RemoteControl
 from worker.counters import NO_COUNTERS, Counters
+from worker.disk import watched_disks
 from worker.engine_fit import UnfitEngineError, check_fit
 from worker.folders import TempDir, identity
 from worker.journal import Journals
@@ -166,6 +167,7 @@ def _gathered(
         journals=Journals(temp_dir.journal),
         updates=updates,
         profiles=make_profiles(settings, host),
+        disks=watched_disks(temp_dir.path, engine, host),
         remapped_root=host.remapped_root,
         gpus=gpus,
         walls=_walls(settings, engine, temp_dir),

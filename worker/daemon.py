@@ -21,6 +21,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.events import WorkerEvents
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.status_sink import AmqpStatusSink
+from worker.disk import DiskGuard
 from worker.exit_codes import ExitCode
 from worker.handling import Handler
 from worker.happenings import Happenings, Idle, Refused, Reread, Signalled
@@ -79,6 +80,10 @@ class Daemon:
             control = compose.remote_control(
                 settings, connections.control, tools.worker_id, handler, events, happenings.asked_to_end
             )
+            guard = DiskGuard(
+                tools.disks, self._settings.worker_min_free_disk, pause=consumer.pause, resume=consumer.resume
+            )
+            guard.start()
             control.start()
             updates.start()
             consumer.start(handler)
@@ -87,6 +92,7 @@ class Daemon:
             self._manager.ready()
             self._manager.status("waiting for runs")
             code = self._supervise(consumer, handler)
+            guard.close()
             recovery.close()
             happenings.ending()
             _shut_down(consumer, handler, updates, settings.worker_stop_grace)

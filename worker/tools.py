@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from config.settings import Settings
@@ -57,7 +58,8 @@ class Tools:
     """The resources and rules of this worker.
 
     `worker_id` goes on every container's labels. `remapped_root` is who a container's root is on the host (uid, gid),
-    where that is not root itself. `walls` says whether file systems of a fixed size may be mounted.
+    where that is not root itself. `disks` are what must have room for a run: the temp dir, and the engine's
+    own folder where it is seen. `walls` says whether file systems of a fixed size may be mounted.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class Tools:
     journals: Journals
     updates: UpdateSink
     profiles: Profiles
+    disks: tuple[Path, ...]
     remapped_root: tuple[int, int] | None = None
     gpus: GpuAllotment | None = None
     walls: bool = False
