@@ -36,6 +36,7 @@ from worker.counters import NO_COUNTERS, Counters
 from worker.disk import watched_disks
 from worker.engine_fit import UnfitEngineError, check_fit
 from worker.folders import TempDir, identity
+from worker.image_stock import ImageStock
 from worker.journal import Journals
 from worker.profiles import make_profiles
 from worker.storage.counted import CountedStore
@@ -158,13 +159,15 @@ def _gathered(
     except (EngineUnreachable, EngineRefused, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
     remove_abandoned(engine, settings.submission_temp_dir)
+    journals = Journals(temp_dir.journal)
     return Tools(
         settings=_named(settings, engine, host),
         worker_id=identity(engine.host_paths.of(temp_dir.path), host.name),
         sandbox=Sandbox(engine),
+        images=_images(engine, temp_dir, journals),
         transfers=transfers,
         temp_dir=temp_dir,
-        journals=Journals(temp_dir.journal),
+        journals=journals,
         updates=updates,
         profiles=make_profiles(settings, host),
         disks=watched_disks(temp_dir.path, engine, host),
@@ -173,6 +176,15 @@ def _gathered(
         walls=_walls(settings, engine, temp_dir),
         progress=progress,
     )
+
+
+def _images(engine: ContainerEngine, temp_dir: TempDir, journals: Journals) -> ImageStock:
+    """With those set aside that runs of an earlier process may go on with."""
+    stock = ImageStock(engine, temp_dir.images)
+    for record in journals.unconfirmed():
+        if record.staged:
+            stock.reserve(record.message_id, record.staged.programs.images)
+    return stock
 
 
 def engine_address(settings: Settings) -> str:

@@ -11,6 +11,8 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -29,6 +31,7 @@ from worker.observers import Observers
 from worker.recovery import Recovery
 from worker.service_manager import ServiceManager, StatusLine
 from worker.signals import watch_signals
+from worker.tools import Tools
 
 _CONFIRM_MARGIN = 5.0  # seconds beyond the stop grace for a terminal status that is on its way
 _INTERRUPT_MARGIN = 30.0  # seconds after that for a slot to let go
@@ -81,7 +84,11 @@ class Daemon:
                 settings, connections.control, tools.worker_id, handler, events, happenings.asked_to_end
             )
             guard = DiskGuard(
-                tools.disks, self._settings.worker_min_free_disk, pause=consumer.pause, resume=consumer.resume
+                tools.disks,
+                self._settings.worker_min_free_disk,
+                pause=consumer.pause,
+                resume=consumer.resume,
+                make_room=partial(_give_up_an_image, tools),
             )
             guard.start()
             control.start()
@@ -134,6 +141,11 @@ class Daemon:
             handler.reconfigure(self._settings)
             _log.info("settings read again", need_a_restart=others)
         self._manager.ready()
+
+
+def _give_up_an_image(tools: Tools, short: frozenset[Path]) -> bool:
+    """Images lie in the engine's own folder; where that is not seen, on the same disk as the temp dir perhaps."""
+    return tools.disks[-1] in short and tools.images.give_up_one()
 
 
 def _shut_down(consumer: Consumer, handler: Handler, updates: AmqpStatusSink, grace: float) -> None:

@@ -14,6 +14,7 @@ from protocol.status import StatusUpdate
 from sandbox.gpu import GpuAllotment
 from sandbox.runner import Container, Sandbox
 from worker.folders import TempDir
+from worker.image_stock import ImageStock
 from worker.journal import Journals
 from worker.profiles import Profiles
 from worker.storage.store import Store
@@ -65,6 +66,7 @@ class Tools:
     settings: Settings
     worker_id: str
     sandbox: Sandbox
+    images: ImageStock
     transfers: Store
     temp_dir: TempDir
     journals: Journals
