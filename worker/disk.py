@@ -85,9 +85,9 @@ class DiskGuard:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends it, without waiting for long where room is just being made."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(_PERIOD)
 
     def look(self) -> None:
         """Looks now; tells where that has changed."""

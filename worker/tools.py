@@ -13,6 +13,7 @@ from config.settings import Settings
 from protocol.status import StatusUpdate
 from sandbox.gpu import GpuAllotment
 from sandbox.runner import Container, Sandbox
+from worker.bundles.cache import BundleCache
 from worker.folders import TempDir
 from worker.image_stock import ImageStock
 from worker.journal import Journals
@@ -76,4 +77,5 @@ class Tools:
     remapped_root: tuple[int, int] | None = None
     gpus: GpuAllotment | None = None
     walls: bool = False
+    cache: BundleCache | None = None
     progress: Progress | None = field(default=None, repr=False)
