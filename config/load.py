@@ -14,16 +14,6 @@ from pydantic import SecretStr, ValidationError
 from config.old_names import NOT_TAKEN_OVER, OLD_NAMES, Understood, understand
 from config.settings import Settings
 
-NOT_YET = frozenset(
-    {
-        "SUBMISSION_CACHE_DIR",
-        "SUBMISSION_CACHE_DIR_MAX_SIZE_IN_GB",
-        "WORKER_MIN_FREE_DISK",
-    }
-)
-"""Names of the contract that this version does not honour yet: a warning, not an error."""
-
-
 _OUR_PREFIXES = ("SUBMISSION_", "BROKER_", "CODALAB_")
 _ALIKE = 0.85  # nearer than DOCKER_CONFIG, which is the Docker client's, is to any name of ours
 
@@ -69,7 +59,7 @@ def load(env_file: Path | None = None, environ: Mapping[str, str] | None = None)
         name.upper(): "default" if name not in known else _origin(name.upper(), old, environment, file_name)
         for name in Settings.model_fields
     }
-    warnings = (*_warnings(given), *old.warnings, *_look_alikes(given))
+    warnings = (*old.warnings, *_look_alikes(given))
     return Loaded(_validate(known), origins, warnings)
 
 
@@ -102,7 +92,7 @@ def _origin(name: str, old: Understood, environment: Mapping[str, str], file_nam
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:
     names = [name.upper() for name in Settings.model_fields]
-    known = {*names, *NOT_YET, *NOT_TAKEN_OVER}
+    known = {*names, *NOT_TAKEN_OVER}
     unknown = sorted(name for name in given if name.startswith("WORKER_") and name not in known)
     if unknown:
         raise SettingsError(
@@ -115,15 +105,10 @@ def _nearest(name: str, names: list[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _warnings(given: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(NOT_YET & given.keys()):
-        yield f"{name} is not honoured by this version yet"
-
-
 def _look_alikes(given: Mapping[str, str]) -> Iterator[str]:
     """Names that may be meant for us, such as BROKER_UR: others' names are none of our business."""
     names = [name.upper() for name in Settings.model_fields]
-    known = {*names, *NOT_YET, *NOT_TAKEN_OVER, *(old.name for old in OLD_NAMES)}
+    known = {*names, *NOT_TAKEN_OVER, *(old.name for old in OLD_NAMES)}
     for name in sorted(given.keys() - known):
         alike = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
         if alike or name.startswith(_OUR_PREFIXES):

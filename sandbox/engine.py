@@ -6,7 +6,7 @@ unit tests; both pass the same contract tests. Every call may raise `EngineUnrea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -72,10 +72,14 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that the engine holds: its `id` (what to run, immune to a tag that moves)."""
+    """An image that the engine holds: its `id` (what to run, immune to a tag that moves).
+
+    `fetched` is True where this pull brought layers: then the engine surely did not hold the image before.
+    """
 
     id: str
     reference: str
+    fetched: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ class HostFacts:
     where the engine injects devices by CDI name; `name` is what the host calls itself. `podman` tells
     Podman's Docker-compatible API from Docker's own engine, `rootless` an engine that runs without root's
     rights. `remapped_root` is (uid, gid) on the host of a container's root, None where that is root itself.
-    `limits_not_held` names what the engine would accept as a limit, and then not hold a container to.
+    `limits_not_held` names what the engine would accept as a limit, and then not hold a container to. `data_root` is
+    its folder of images and containers, in its host's terms; empty where it does not say.
     """
 
     name: str
@@ -113,6 +118,7 @@ class HostFacts:
     rootless: bool = False
     remapped_root: tuple[int, int] | None = None
     limits_not_held: tuple[str, ...] = ()
+    data_root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +218,13 @@ class ContainerEngine(Protocol):
         """Fetches the image anew, within `deadline` seconds.
 
         Raises `ImageNotFound`, `ImageInvalid`, `RegistryUnreachable` or `Cancelled`; never hands out an older image.
+        """
+        ...
+
+    def remove_image(self, image: str, names: Collection[str]) -> bool:
+        """Removes the image with that id, known by no other than these names, and says whether it is gone.
+
+        False, and nothing is removed, where a container uses it, running or not, or it has another name.
         """
         ...
 

@@ -14,7 +14,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -211,8 +211,18 @@ class FakeEngine:
             raise found
         if progress is not None:
             progress(1, 1)
+        fetched = reference not in self.programs
         self.programs[reference] = found
-        return Image(_image_id(reference), reference)
+        return Image(_image_id(reference), reference, fetched)
+
+    def remove_image(self, image: str, names: Collection[str]) -> bool:
+        """Forgets the program."""
+        self._reach()
+        name = self._name(image)
+        if name and (name not in names or any(held.spec.image in {name, image} for held in self.containers.values())):
+            return False
+        self.programs.pop(name or "", None)
+        return True
 
     @contextmanager
     def empty_image(self, *, program: bytes | None = None) -> Iterator[Image]:

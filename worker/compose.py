@@ -33,7 +33,10 @@ from worker.broker.control_commands import Commands, Runs
 from worker.broker.events import WorkerEvents
 from worker.broker.node_facts import NodeFacts, broker_info
 from worker.broker.remote_control import RemoteControl
+from worker.bundles.cache import BundleCache
+from worker.compose_kept import bundle_cache, image_stock, is_cache_exposed
 from worker.counters import NO_COUNTERS, Counters
+from worker.disk import watched_disks
 from worker.engine_fit import UnfitEngineError, check_fit
 from worker.folders import TempDir, identity
 from worker.journal import Journals
@@ -133,8 +136,9 @@ def tools(
     held = TempDir(temp_dir or settings.submission_temp_dir)
     try:
         with Transfers() as transfers:
-            counted = store or CountedStore(transfers, counters)
-            yield _gathered(settings, updates, held, counted, progress, counters)
+            counted = CountedStore(transfers, counters)
+            cache = None if store else bundle_cache(settings, counted)
+            yield _gathered(settings, updates, held, store or counted, cache, progress, counters)
     finally:
         held.close()
 
@@ -144,6 +148,7 @@ def _gathered(
     updates: UpdateSink,
     temp_dir: TempDir,
     transfers: Store,
+    cache: BundleCache | None,
     progress: Progress | None,
     counters: Counters,
 ) -> Tools:
@@ -158,18 +163,22 @@ def _gathered(
     except (EngineUnreachable, EngineRefused, GpuUnavailable) as error:
         raise UnreachableError(str(error)) from error
     remove_abandoned(engine, settings.submission_temp_dir)
+    journals = Journals(temp_dir.journal)
     return Tools(
         settings=_named(settings, engine, host),
         worker_id=identity(engine.host_paths.of(temp_dir.path), host.name),
         sandbox=Sandbox(engine, patience=min(PATIENCE, settings.worker_lease_ttl or PATIENCE)),
+        images=image_stock(engine, temp_dir, journals),
         transfers=transfers,
         temp_dir=temp_dir,
-        journals=Journals(temp_dir.journal),
+        journals=journals,
         updates=updates,
         profiles=make_profiles(settings, host),
+        disks=watched_disks(temp_dir.path, engine, host),
         remapped_root=host.remapped_root,
         gpus=gpus,
         walls=_walls(settings, engine, host, temp_dir),
+        cache=cache,
         progress=progress,
     )
 
@@ -253,6 +262,8 @@ def _check_folders(settings: Settings, engine: ContainerEngine, temp_dir: TempDi
     inputs = settings.worker_participant_input_dir
     if inputs and not inputs.is_dir():
         raise SetUpError(f"WORKER_PARTICIPANT_INPUT_DIR is no folder: {inputs}")
+    if is_cache_exposed(settings):
+        raise SetUpError("SUBMISSION_CACHE_DIR is in WORKER_PARTICIPANT_INPUT_DIR, where submissions would read it.")
     try:
         if inputs:
             engine.host_paths.of(inputs)

@@ -81,6 +81,13 @@ def _known(fault: Fault, context: RunContext, *, last: bool, may_start_over: boo
 
 
 def _stages(request: RunRequest, folder: RunFolder, context: RunContext, reporter: Reporter) -> PublishedRun:
+    with context.tools.images.kept_for(request.message_id):
+        return _staged_to_published(request, folder, context, reporter)
+
+
+def _staged_to_published(
+    request: RunRequest, folder: RunFolder, context: RunContext, reporter: Reporter
+) -> PublishedRun:
     context.control.check()
     context.on_stage("staging")
     staged = _staged(request, folder, context, reporter)

@@ -11,6 +11,8 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -21,6 +23,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.events import WorkerEvents
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.status_sink import AmqpStatusSink
+from worker.disk import DiskGuard
 from worker.exit_codes import ExitCode
 from worker.handling import Handler
 from worker.happenings import Happenings, Idle, Refused, Reread, Signalled
@@ -28,6 +31,7 @@ from worker.observers import Observers
 from worker.recovery import Recovery
 from worker.service_manager import ServiceManager, StatusLine
 from worker.signals import watch_signals
+from worker.tools import Tools
 
 _CONFIRM_MARGIN = 5.0  # seconds beyond the stop grace for a terminal status that is on its way
 _INTERRUPT_MARGIN = 30.0  # seconds after that for a slot to let go
@@ -79,6 +83,14 @@ class Daemon:
             control = compose.remote_control(
                 settings, connections.control, tools.worker_id, handler, events, happenings.asked_to_end
             )
+            guard = DiskGuard(
+                tools.disks,
+                self._settings.worker_min_free_disk,
+                pause=consumer.pause,
+                resume=consumer.resume,
+                make_room=partial(_give_up_an_image, tools),
+            )
+            guard.start()
             control.start()
             updates.start()
             consumer.start(handler)
@@ -87,6 +99,7 @@ class Daemon:
             self._manager.ready()
             self._manager.status("waiting for runs")
             code = self._supervise(consumer, handler)
+            guard.close()
             recovery.close()
             happenings.ending()
             _shut_down(consumer, handler, updates, settings.worker_stop_grace)
@@ -128,6 +141,11 @@ class Daemon:
             handler.reconfigure(self._settings)
             _log.info("settings read again", need_a_restart=others)
         self._manager.ready()
+
+
+def _give_up_an_image(tools: Tools, short: frozenset[Path]) -> bool:
+    """Images lie in the engine's own folder; where that is not seen, on the same disk as the temp dir perhaps."""
+    return tools.disks[-1] in short and tools.images.give_up_one()
 
 
 def _shut_down(consumer: Consumer, handler: Handler, updates: AmqpStatusSink, grace: float) -> None:

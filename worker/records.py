@@ -35,6 +35,13 @@ class Programs:
     ingestion: Program | None = None
     scoring: Program | None = None
 
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """All that its containers are made of."""
+        programs = (self.code_submission, self.ingestion, self.scoring)
+        found = (self.docker_submission, *(program.image for program in programs if program))
+        return tuple(image for image in found if image)
+
 
 @dataclass(frozen=True, slots=True)
 class StagedRun:

@@ -6,13 +6,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from config.settings import Settings
 from protocol.status import StatusUpdate
 from sandbox.gpu import GpuAllotment
 from sandbox.runner import Container, Sandbox
+from worker.bundles.cache import BundleCache
 from worker.folders import TempDir
+from worker.image_stock import ImageStock
 from worker.journal import Journals
 from worker.profiles import Profiles
 from worker.storage.store import Store
@@ -57,18 +60,22 @@ class Tools:
     """The resources and rules of this worker.
 
     `worker_id` goes on every container's labels. `remapped_root` is who a container's root is on the host (uid, gid),
-    where that is not root itself. `walls` says whether file systems of a fixed size may be mounted.
+    where that is not root itself. `disks` are what must have room for a run: the temp dir, and the engine's
+    own folder where it is seen. `walls` says whether file systems of a fixed size may be mounted.
     """
 
     settings: Settings
     worker_id: str
     sandbox: Sandbox
+    images: ImageStock
     transfers: Store
     temp_dir: TempDir
     journals: Journals
     updates: UpdateSink
     profiles: Profiles
+    disks: tuple[Path, ...]
     remapped_root: tuple[int, int] | None = None
     gpus: GpuAllotment | None = None
     walls: bool = False
+    cache: BundleCache | None = None
     progress: Progress | None = field(default=None, repr=False)

@@ -7,7 +7,7 @@ import json
 import math
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -35,6 +35,7 @@ from sandbox.docker.errors import (
 )
 from sandbox.docker.facts import host_facts
 from sandbox.docker.image_files import obstacle
+from sandbox.docker.image_removal import remove_image
 from sandbox.docker.memory import memory_in_use
 from sandbox.docker.own_container import own_container_id, shared_folders
 from sandbox.docker.pull import pull
@@ -184,10 +185,15 @@ class DockerEngine:
                 cancellation=cancellation,
                 podman=self._facts.podman,
             )
-        image = self.find_image(pulled)
+        image = self.find_image(pulled.name)
         if image is None:
             raise EngineUnreachable(f"The container engine lost {reference} right after its pull.")
-        return Image(image.id, reference)
+        return Image(image.id, reference, pulled.fetched)
+
+    def remove_image(self, image: str, names: Collection[str]) -> bool:
+        """Removes it by each of its names, never by force."""
+        with translated("removing an image"):
+            return remove_image(self._api, image, names)
 
     @contextmanager
     def empty_image(self, *, program: bytes | None = None) -> Iterator[Image]:

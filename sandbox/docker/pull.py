@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from docker.errors import APIError
@@ -25,7 +26,16 @@ from sandbox.errors import EngineUnreachable, RegistryUnreachable
 
 _WAITING = "Waiting"
 _COMPLETE = "Download complete"
-_AT_REST = {_COMPLETE, "Pull complete", "Already exists"}
+_MADE = "Pull complete"
+_AT_REST = {_COMPLETE, _MADE, "Already exists"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """`fetched` is True where layers were made that the engine did not have."""
+
+    name: str
+    fetched: bool
 
 
 def pull(
@@ -37,14 +47,14 @@ def pull(
     progress: PullProgress | None,
     cancellation: Cancellation,
     podman: bool = False,
-) -> str:
+) -> Pulled:
     """Pulls within `deadline` seconds, and returns the name by which exactly what was pulled is found.
 
-    That is its digest; Podman, which tells none, ends with the image's id. `client` must serve this pull alone;
-    its own time-out is for how long nothing may move. Raises `ImageNotFound`, `ImageInvalid`,
+    That is its digest; Podman, which tells none, ends with the image's id, and tells of no layers made. `client` must
+    serve this pull alone; its own time-out is for how long nothing may move. Raises `ImageNotFound`, `ImageInvalid`,
     `RegistryUnreachable`, `Cancelled`, or `EngineUnreachable` where the engine went away.
     """
-    pulled = None
+    pulled, fetched = None, False
     with _timer(client, deadline) as expired, cancellation.stopping(client.break_off):
         while pulled is None:
             layers = _Layers(progress)
@@ -60,7 +70,8 @@ def pull(
                 if not (timed_out(error) and layers.queued):
                     raise _broken_off(reference, client.patience, error) from None
                 client.break_off()
-    return pulled
+            fetched = fetched or layers.fetched
+    return Pulled(pulled, fetched)
 
 
 def _broken_off(reference: str, patience: float, error: Exception) -> Exception:
@@ -115,6 +126,11 @@ class _Layers:
         """True where layers wait for those of other pulls, and none of this pull's own is under way."""
         states = set(self._states.values())
         return _WAITING in states and states <= {_WAITING, *_AT_REST}
+
+    @property
+    def fetched(self) -> bool:
+        """True where one was made of what came: an image that was there has all its layers."""
+        return _MADE in self._states.values()
 
     def note(self, event: Mapping[str, Any]) -> None:
         layer, detail = str(event.get("id", "")), event.get("progressDetail") or {}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,54 +11,25 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.contract.faulty_registry import Registry, faulty_registry
+from tests.contract.faulty_registry import Registry
 from tests.support.competition import Competition, Submission
 from tests.support.rabbit import Owner
+from tests.support.registries import MakeRegistry, new_registry
 from tests.support.site import Site
 from tests.support.station import Station, station
 from worker.demo import images, registry
 from worker.demo.competition import zipped
 
+__all__ = ["new_registry"]  # a fixture taken in
+
 pytestmark = pytest.mark.acceptance
 
-ANSWERING = ("/bin/busybox", "sh", "-c", "printf 42 > /mnt/out/answer.txt; echo predicted")
 RESULTS = {"res.zip": zipped({"answer.txt": b"42"})}
 NOT_YOURS = " It is the platform's fault, not yours."
 PASSING = ("manifest:429", "manifest:500", "manifest:503", "layer:404", "layer:garbage")
 HICCUPS = ("manifest:500", "layer:cut")
 
-MakeRegistry = Callable[[], Registry]
 Stations = Callable[..., Station]
-
-
-@pytest.fixture(scope="module")
-def new_registry(client: docker.DockerClient) -> Iterator[MakeRegistry]:
-    """Makes registries of one image each, a docker submission that answers; none of it is left behind."""
-    files = {"bin/busybox": _busybox(client)}
-    made: list[Registry] = []
-    with ExitStack() as stack:
-
-        def make() -> Registry:
-            made.append(one := stack.enter_context(faulty_registry(files, ANSWERING)))
-            return one
-
-        yield make
-    for one in made:
-        for image in client.images.list(name=one.reference.rpartition(":")[0]):
-            client.images.remove(str(image.id), force=True)
-
-
-def _busybox(client: docker.DockerClient) -> bytes:
-    """The one program of the base image that needs no other file."""
-    container = client.containers.create(images.ensure_base(client))
-    try:
-        chunks, _ = container.get_archive("/usr/bin/busybox")
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            member = archive.extractfile("busybox")
-            assert member
-            return member.read()
-    finally:
-        container.remove()
 
 
 @pytest.fixture(scope="module")

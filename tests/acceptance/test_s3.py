@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import docker
 import pytest
 
+from protocol.urls import SignedUrl
 from tests.support.competition import PROGRAM, Competition, Submission
 from tests.support.rabbit import Owner
 from tests.support.s3 import S3Store
 from tests.support.site import Site
 from tests.support.station import Station, station
 from worker.demo.competition import zipped
+from worker.storage.transfer import Transfers
+from worker.storage.version import Version as BlobVersion
 
 pytestmark = pytest.mark.acceptance
 
@@ -122,3 +126,21 @@ def test_an_address_that_the_server_refuses_is_the_platforms_fault(
 def test_the_worker_is_none_the_worse(here: Station, competition: Competition, client: docker.DockerClient) -> None:
     here.is_none_the_worse(competition, client)
     assert "X-Amz-Signature" not in here.worker.log.read_text()
+
+
+@pytest.mark.parametrize("version", [2, 4])
+def test_a_blob_that_has_not_changed_is_not_sent_again(s3: S3Store, version: Version, tmp_path: Path) -> None:
+    s3.put("runs/ref.zip", b"first")
+    signed = s3.signing(version)
+    with Transfers() as transfers:
+
+        def unless(known: BlobVersion) -> BlobVersion | None:
+            url = SignedUrl(signed.url("runs/ref.zip"))
+            return transfers.download_unless(url, tmp_path / "ref.zip", known=known, deadline=20)
+
+        first = unless(BlobVersion())
+        assert first
+        assert unless(first) is None
+        s3.put("runs/ref.zip", b"second")
+        assert unless(first) not in {None, first}
+    assert (tmp_path / "ref.zip").read_bytes() == b"second"

@@ -84,7 +84,8 @@ class Floor:
         """What the worker would ask the engine for, over a staged folder."""
         message = json.dumps([submission.task_id, submission.task_args])
         request = parse_message_file(message, message_id=str(uuid4())).request
-        with self._tools.temp_dir.run_folder(request.message_id) as folder:
+        tools, run = self._tools, request.message_id
+        with tools.temp_dir.run_folder(run) as folder, tools.images.kept_for(run):
             specs = self._specs(stage(request, folder, self._tools, Cancellation()))
             yield [container_config(spec, host_cpus=self._cpus) for spec in specs]
 

@@ -42,6 +42,7 @@ class Registry(ThreadingHTTPServer):
         self.only_once = False
         """True where all is well after the first fault."""
         self.requests = 0
+        self.manifests_asked = 0
         self.login: tuple[str, str] | None = None
         self.words = ""
         self.left = threading.Event()
@@ -95,6 +96,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests += 1
+        self.server.manifests_asked += "/manifests/" in self.path
         if not self._let_in():
             return
         part = self.path.split("/")[-2] if self.path != "/v2/" else "root"

@@ -42,6 +42,34 @@ def test_a_good_pull_tells_its_progress_and_follows_a_moved_tag(real_engine: Doc
     assert real_engine.find_image(registry.reference) == second
 
 
+def test_what_a_pull_brought_can_be_removed_when_nobody_uses_or_names_it(
+    real_engine: DockerEngine, registry: Registry, parts: Any
+) -> None:
+    image = real_engine.pull(registry.reference, deadline=30)
+    assert image.fetched
+    assert not real_engine.pull(registry.reference, deadline=30).fetched
+    with closing(connect(parts.docker_host)) as client:
+        container = client.containers.create(image.id)  # not even started
+        assert not real_engine.remove_image(image.id, [registry.reference])
+        container.remove()
+        assert real_engine.find_image(registry.reference)  # its name, too, was left
+        keeper = registry.reference.replace("image:1", "keep:1")
+        client.images.get(image.id).tag(keeper)
+        assert not real_engine.remove_image(image.id, [registry.reference])
+        assert real_engine.remove_image(image.id, [registry.reference, keeper])
+    assert real_engine.find_image(image.id) is None
+    assert real_engine.remove_image(image.id, [])  # it is gone
+
+
+def test_an_image_whose_tag_has_moved_on_can_be_removed(real_engine: DockerEngine, registry: Registry) -> None:
+    old = real_engine.pull(registry.reference, deadline=30)
+    registry.new_image()
+    new = real_engine.pull(registry.reference, deadline=30)
+    assert real_engine.remove_image(old.id, [registry.reference])
+    assert real_engine.find_image(old.id) is None
+    assert real_engine.find_image(registry.reference) == new
+
+
 @pytest.mark.parametrize("fault", ["layer:stall", "layer:drip", "manifest:stall"])
 def test_a_registry_that_stalls_holds_a_pull_no_longer_than_the_deadline(
     real_engine: DockerEngine, registry: Registry, fault: str

@@ -214,6 +214,21 @@ def test_a_pull_brings_an_image_that_was_not_there(subject: Any) -> None:
     assert found_by_id.id == image.id
 
 
+def test_an_image_that_nobody_else_wants_can_be_removed(subject: Any) -> None:
+    image = subject.engine.pull(subject.pullable, deadline=60)
+    assert not subject.engine.remove_image(image.id, [])
+    container = subject.engine.create(subject.spec(Program(), image=image.id))
+    assert not subject.engine.remove_image(image.id, [subject.pullable])
+    assert subject.engine.find_image(subject.pullable)
+    subject.engine.remove(container)
+
+
+def test_a_pull_of_what_is_there_fetches_nothing(subject: Any) -> None:
+    """On the real engine not even the first: it has the image under another name."""
+    subject.engine.pull(subject.pullable, deadline=60)
+    assert not subject.engine.pull(subject.pullable, deadline=60).fetched
+
+
 def test_a_pull_of_what_the_registry_lacks_is_not_found(subject: Any) -> None:
     missing = subject.pullable.rpartition(":")[0] + ":missing"
     with pytest.raises(ImageNotFound) as caught:

@@ -57,3 +57,39 @@ def test_a_disk_that_is_full_after_a_run_is_the_platforms_trouble(disk: Path) ->
         (disk / "big").write_bytes(bytes(64 * MIB))
     with pytest.raises(PassingFault, match="no room left on its disk"):
         check_room(disk)
+
+
+def test_room_is_made_for_as_long_as_there_is_something_to_give_up(disk: Path, tmp_path: Path) -> None:
+    for name in ("old", "older", "oldest"):
+        (disk / name).write_bytes(bytes(2 * MIB))
+    asked: SimpleQueue[frozenset[Path]] = SimpleQueue()
+    told: SimpleQueue[str] = SimpleQueue()
+
+    def make_room(short: frozenset[Path]) -> bool:
+        asked.put(short)
+        for name in ("oldest", "older", "old"):
+            if (disk / name).exists():
+                (disk / name).unlink()
+                return True
+        return False
+
+    guard = DiskGuard(
+        [tmp_path, disk],
+        LEAST,
+        pause=lambda: told.put("pause"),
+        resume=lambda: told.put("resume"),
+        make_room=make_room,
+        period=0.05,
+    )
+    guard.start()
+    assert [told.get(timeout=10) for _ in range(2)] == ["pause", "resume"]
+    guard.close()
+    assert asked.get_nowait() == {disk}
+    assert (disk / "old").exists()  # no more than is needed
+
+
+def test_a_place_that_is_gone_stops_nobody(tmp_path: Path) -> None:
+    told: list[str] = []
+    guard = DiskGuard([tmp_path / "gone"], LEAST, pause=lambda: told.append("pause"), resume=lambda: None)
+    guard.look()
+    assert told == []

@@ -16,6 +16,7 @@ from worker.demo.blobs import BlobStore, Permissions
 from worker.demo.parts import Parts
 from worker.storage.errors import UrlRefused
 from worker.storage.transfer import Transfers
+from worker.storage.version import Version
 
 pytestmark = pytest.mark.integration
 
@@ -110,3 +111,23 @@ def test_three_hundred_megabytes_in_little_memory(store: BlobStore, container: s
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def test_a_blob_that_has_not_changed_is_not_sent_again(
+    store: BlobStore, container: str, transfers: Transfers, tmp_path: Path
+) -> None:
+    name, target = f"{container}/ref.zip", tmp_path / "ref.zip"
+
+    def unless(known: Version) -> Version | None:
+        return transfers.download_unless(signed(store, name), target, known=known, deadline=20)
+
+    store.put(name, b"first")
+    first = unless(Version())
+    assert first
+    assert unless(first) is None
+    expired = signed(store, name, expires_in=-60)
+    with pytest.raises(UrlRefused):
+        transfers.download_unless(expired, target, known=first, deadline=20)
+    store.put(name, b"second")
+    assert unless(first) not in {None, first}
+    assert target.read_bytes() == b"second"

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-_PASSED_ON = ("Content-Type", "x-ms-blob-type", "x-ms-version", "Range", "If-Match")
+_PASSED_ON = ("Content-Type", "x-ms-blob-type", "x-ms-version", "Range", "If-Match", "If-None-Match")
 _PASSED_BACK = ("ETag", "Accept-Ranges", "Content-Range", "Content-MD5")
 _LONGEST = 60.0  # seconds that a request is held
 
@@ -58,6 +58,8 @@ class Noted:
     range: str | None
     length: int
     status: int = 0
+    sent: int = 0
+    """Bytes of the body that it was answered with, in good order."""
     done: float = math.inf
     """Of the monotonic clock."""
     begun: float = 0.0
@@ -144,14 +146,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
     def do_GET(self) -> None:
-        with self.server.noting(self._request()) as answer:
+        noted = self._request()
+        with self.server.noting(noted) as answer:
             match answer:
                 case HTTPStatus() as status:
                     self._send(status, b"<Error>no</Error>")
                 case Fault.RESET:
                     self._reset()
                 case fault:
-                    self._hand_out(fault)
+                    self._hand_out(noted, fault)
 
     def do_PUT(self) -> None:
         noted = self._request()
@@ -171,9 +174,10 @@ class _Handler(BaseHTTPRequestHandler):
         blob = urlsplit(self.path).path.split("/", 2)[2]
         return Noted(self.command, blob, self.headers["Range"], int(self.headers.get("Content-Length", 0)))
 
-    def _hand_out(self, fault: Answer) -> None:
+    def _hand_out(self, noted: Noted, fault: Answer) -> None:
         reply = self._real(None)
         body = reply.content
+        noted.status, noted.sent = reply.status_code, len(body)
         self._head(reply, len(body))
         self.wfile.write(body if fault is Fault.NONE else body[: len(body) // 2])
         if fault is Fault.CUT:

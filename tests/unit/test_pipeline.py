@@ -22,6 +22,7 @@ from sandbox.runner import Sandbox
 from sandbox.testing import FakeEngine
 from worker import course, pipeline
 from worker.folders import TempDir
+from worker.image_stock import ImageStock
 from worker.journal import Journals
 from worker.journal_record import Published, Staged, Terminal
 from worker.records import ExecutedRun, Programs, PublishedRun, ScoredRun, StagedRun
@@ -65,6 +66,7 @@ class Scene:
             journals=self.journals,
             gpus=None,
             sandbox=Sandbox(self.engine),
+            images=ImageStock(self.engine, self.temp_dir.images),
             worker_id="worker",
         )
         self.tools = cast("Tools", tools)

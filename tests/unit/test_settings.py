@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from config.load import NOT_YET, SettingsError, load, reread, shown
+from config.load import SettingsError, load, reread, shown
 from config.settings import Settings
 
 
@@ -101,23 +101,6 @@ def test_dot_env_is_read_where_it_is_there(tmp_path: Path) -> None:
 def test_a_missing_env_file_is_an_error_where_it_was_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--env-file"):
         load(tmp_path / "none.env", {})
-
-
-def test_what_this_version_does_not_honour_yet_is_a_warning() -> None:
-    special = {"SUBMISSION_CACHE_DIR": "/cache"}
-    loaded = load(None, {name: special.get(name, "2000000") for name in NOT_YET})
-    assert len(loaded.warnings) == len(NOT_YET)
-
-
-@pytest.mark.parametrize("address", ["9090", ":9090", "localhost", "::1:9090", "host:999999", "a b:1"])
-def test_where_metrics_are_served_is_said_whole(address: str) -> None:
-    with pytest.raises(SettingsError, match=r"WORKER_METRICS: must be HOST:PORT or \[IPv6\]:PORT"):
-        settings(WORKER_METRICS=address)
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:9090", "localhost:0", "[::1]:9090", "0.0.0.0:65535"])
-def test_metrics_are_served_at_any_address(address: str) -> None:
-    assert settings(WORKER_METRICS=address).worker_metrics == address
 
 
 def test_secrets_are_masked_when_shown() -> None:

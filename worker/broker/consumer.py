@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from pika.adapters.blocking_connection import BlockingConnection
@@ -74,6 +75,18 @@ class Consumer:
         """Takes nothing new; what is in hand is renewed, and can be settled."""
         self._holding.taking = False
         self._call("stop taking", self._close_intake)
+
+    def pause(self) -> None:
+        """Takes nothing new until `resume`, whatever else begins or ends meanwhile."""
+        self._holding.paused = True
+        with suppress(LinkDownError):  # the next connection finds it so
+            self._link.call(self._close_intake)
+
+    def resume(self) -> None:
+        """Takes again while a slot is free, unless it has stopped taking."""
+        self._holding.paused = False
+        with suppress(LinkDownError):
+            self._link.call(self.on_events)
 
     def settle(self, delivery: Delivery, how: Settlement) -> None:
         """Settles it as soon as there is a connection; one that is no longer ours will be delivered again."""

@@ -60,6 +60,7 @@ class Holding:
         self.ledger = Ledger()
         self.leasing = bool(terms.ttl)
         self.taking = True
+        self.paused = False
         self.terms = terms
         self._slots = slots
         self._counters = counters
@@ -71,6 +72,11 @@ class Holding:
     @property
     def has_room(self) -> bool:
         """True while another message may be taken."""
+        return self.has_slot and not self.paused
+
+    @property
+    def has_slot(self) -> bool:
+        """True while one may be taken up again that was in work here before."""
         with self.changed:
             return self.taking and len(self.ledger) < self._slots
 
@@ -249,7 +255,7 @@ class Holding:
         return known
 
     def _take_stray(self, copy: Received) -> None:
-        if self.has_room:
+        if self.has_slot:
             _log.info("found a run that this worker had in work before")
             self.take(copy, resumed=True)
         else:

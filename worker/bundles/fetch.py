@@ -9,8 +9,9 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from protocol.faults import OrganiserFault
 from protocol.urls import SignedUrl
 from worker.archives.unpack import ArchiveLimits, BadArchive, is_archive, unpack
 from worker.bundles.blame import Blame
+from worker.bundles.cache import BundleCache
 from worker.bundles.document import Document, read_document
 from worker.disk import is_full, room_needed
 from worker.storage.errors import StoreUnavailable, TransferError
@@ -41,18 +43,21 @@ def fetch(  # noqa: PLR0913 - each is a fact of the one fetch
     optional: frozenset[str] = frozenset(),
     submission: str = "input/res",
     progress: Progress | None = None,
+    cache: BundleCache | None = None,
 ) -> tuple[str, ...]:
     """Fetches the run's bundle and what it names into `folder`; returns notes for the participant's log.
 
     Bundles are named by their place, such as `program` or `input/ref`. Those in `optional` may be
     missing, dead or no archive: their folder then is empty. `submission` is the one that the
-    participant answers for. `limits` bind each bundle, `deadline` (seconds) all of them together.
+    participant answers for; neither that nor the run's own document is looked for in the `cache`.
+    `limits` bind each bundle, `deadline` (seconds) all of them together.
 
     Raises `ParticipantFault` or `OrganiserFault` for a bundle that is no good, `LastingFault` for a URL that
     is refused, and `PassingFault` where the store is away or the disk full.
     """
     with room_needed(), tempfile.TemporaryDirectory(prefix=".bundles-", dir=folder.parent) as aside:
-        rules = _Rules(transfers, limits, time.monotonic() + deadline, optional, Blame(submission), progress)
+        ends = time.monotonic() + deadline
+        rules = _Rules(transfers, limits, ends, optional, Blame(submission), progress, cache)
         return _Fetching(rules, folder, Path(aside)).run(url)
 
 
@@ -64,6 +69,7 @@ class _Rules:
     optional: frozenset[str]
     blame: Blame
     progress: Progress | None
+    cache: BundleCache | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +129,11 @@ class _Fetching:
     def _one(self, bundle: _Bundle) -> Document | None:
         """Fetches one bundle; the document in it, if it is one that is followed."""
         try:
-            with tempfile.TemporaryDirectory(dir=self.aside) as aside:
-                file = Path(aside) / "download"
-                size = self._download(bundle, file)
-                return self._put_in_place(bundle, file, size)
+            with (
+                tempfile.TemporaryDirectory(dir=self.aside) as aside,
+                self._fetched(bundle, Path(aside) / "download") as file,
+            ):
+                return self._put_in_place(bundle, file)
         except (TransferError, BadArchive) as error:
             self._forgive(bundle, error)
             return None
@@ -134,7 +141,10 @@ class _Fetching:
             self.failed.set()
             raise
 
-    def _download(self, bundle: _Bundle, file: Path) -> int:
+    @contextmanager
+    def _fetched(self, bundle: _Bundle, target: Path) -> Iterator[Path]:
+        """The bundle as a file: `target`, which may be moved, or where it is an archive perhaps a cached one."""
+
         def watch(had: int, total: int) -> None:
             if self.failed.is_set():
                 raise _AbandonedError
@@ -143,10 +153,16 @@ class _Fetching:
 
         left = self.rules.ends - time.monotonic()
         limit = self.rules.limits.bytes
-        return self.rules.transfers.download(bundle.url, file, limit=limit, deadline=left, progress=watch)
+        cache = self.rules.cache
+        if cache and bundle.name not in {RUN_DOCUMENT, self.rules.blame.submission}:
+            with cache.bundle(bundle.url, target, limit=limit, deadline=left, progress=watch) as file:
+                yield file
+        else:
+            self.rules.transfers.download(bundle.url, target, limit=limit, deadline=left, progress=watch)
+            yield target
 
-    def _put_in_place(self, bundle: _Bundle, file: Path, size: int) -> Document | None:
-        if not size:
+    def _put_in_place(self, bundle: _Bundle, file: Path) -> Document | None:
+        if not file.stat().st_size:
             raise BadArchive("is empty")
         if is_archive(file):
             self._unpack(bundle, file)

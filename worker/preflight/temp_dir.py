@@ -15,6 +15,7 @@ from config.settings import Settings
 from sandbox.engine import ContainerEngine
 from sandbox.errors import FolderUnseen, SandboxError
 from sandbox.folder_check import check_folder
+from worker.compose_kept import is_cache_exposed
 from worker.preflight.engine import engine_of
 from worker.preflight.lines import CheckLine, Lines, failed, ok, warning
 
@@ -43,12 +44,16 @@ def look_at_cache(settings: Settings) -> Lines:
     if folder is None:
         yield ok("cache", "off (SUBMISSION_CACHE_DIR)")
         return
+    if is_cache_exposed(settings):
+        found = f"{folder} is in WORKER_PARTICIPANT_INPUT_DIR, where submissions would read it"
+        yield failed("cache", found, "Choose a SUBMISSION_CACHE_DIR elsewhere.")
+        return
     size = int(settings.submission_cache_dir_max_size_in_gb * _GIB)
     try:
         with made_for_now(folder):
             _write(folder)
             yield ok("cache", f"{folder} is writable, {_kind(folder)}")
-            used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            used = sum(path.stat().st_size for path in (folder / "bundles").glob("*") if path.is_file())
             yield from room_lines("cache", folder, size - used, "SUBMISSION_CACHE_DIR_MAX_SIZE_IN_GB", fatal=False)
     except OSError as error:
         mend = f"mkdir -p {folder}, as the user that the worker runs as; or take SUBMISSION_CACHE_DIR out."

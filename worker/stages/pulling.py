@@ -14,8 +14,6 @@ from sandbox.engine import Image
 from sandbox.errors import EngineRefused, EngineUnreachable, ImageError, ImageNotHeld, RegistryUnreachable
 from worker.tools import Tools
 
-PULL_DEADLINE = 3600.0  # seconds; an image of many GB over a slow line still comes
-
 _OWNERS: dict[Role, tuple[str, type[Fault]]] = {
     Role.PARTICIPANT: ("Your submission's", ParticipantFault),
     Role.INGESTION: ("The organiser's ingestion program's", OrganiserFault),
@@ -29,19 +27,20 @@ def participant_image(request: RunRequest, tools: Tools, cancellation: Cancellat
     """The image of the docker submission; None where there is none. Raises the fault to tell."""
     if not request.submission:
         return None
-    return _obtain(request.submission.image, Role.PARTICIPANT, tools, cancellation)
+    return _obtain(request, request.submission.image, Role.PARTICIPANT, tools, cancellation)
 
 
 def program_image(request: RunRequest, tools: Tools, cancellation: Cancellation) -> Image | None:
     """The organiser's image for a scoring program or a code submission; None where a docker submission predicts."""
     if request.predict and request.submission:
         return None
-    return _obtain(request.docker_image, Role.SCORING, tools, cancellation)
+    return _obtain(request, request.docker_image, Role.SCORING, tools, cancellation)
 
 
 def ingestion_image(request: RunRequest, tools: Tools, cancellation: Cancellation) -> Image:
     """The image that the ingestion program runs in. Raises the fault to tell."""
-    return _obtain(request.ingestion_docker_image or request.docker_image, Role.INGESTION, tools, cancellation)
+    image = request.ingestion_docker_image or request.docker_image
+    return _obtain(request, image, Role.INGESTION, tools, cancellation)
 
 
 def check_allowed(reference: str, patterns: tuple[str, ...]) -> None:
@@ -52,18 +51,11 @@ def check_allowed(reference: str, patterns: tuple[str, ...]) -> None:
         )
 
 
-def _obtain(reference: str, role: Role, tools: Tools, cancellation: Cancellation) -> Image:
+def _obtain(request: RunRequest, reference: str, role: Role, tools: Tools, cancellation: Cancellation) -> Image:
     policy = images.PullPolicy(tools.settings.worker_pull_policy)
+    progress = _progress(reference, tools)
     try:
-        image = images.obtain(
-            tools.sandbox.engine,
-            reference,
-            policy,
-            deadline=PULL_DEADLINE,
-            progress=_progress(reference, tools),
-            warn=_log.warning,
-            cancellation=cancellation,
-        )
+        image = tools.images.obtain(request.message_id, reference, policy, progress=progress, cancellation=cancellation)
     except EngineUnreachable as error:
         raise PassingFault("The platform's container engine does not answer.", detail=str(error)) from error
     except EngineRefused as error:

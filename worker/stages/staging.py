@@ -52,6 +52,7 @@ def _fetch(request: RunRequest, folder: RunFolder, tools: Tools, cancellation: C
         optional=_optional(request),
         submission="program" if request.predict else "input/res",
         progress=_cancellable(tools.progress, cancellation),
+        cache=tools.cache,
     )
 
 

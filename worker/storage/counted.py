@@ -7,15 +7,16 @@ from pathlib import Path
 
 from protocol.urls import SignedUrl
 from worker.counters import Counters, Direction
-from worker.storage.store import Store
+from worker.storage.store import VersionedStore
+from worker.storage.version import Version
 
 Progress = Callable[[int, int], None]
 
 
 class CountedStore:
-    """Any `Store`; what is sent again after a break is counted again, but for the piece that it broke off in."""
+    """Any store; what is sent again after a break is counted again, but for the piece that it broke off in."""
 
-    def __init__(self, store: Store, counters: Counters) -> None:
+    def __init__(self, store: VersionedStore, counters: Counters) -> None:
         self._store = store
         self._counters = counters
 
@@ -31,6 +32,20 @@ class CountedStore:
         """As in `Store`."""
         counting = self._counting("down", progress)
         return self._store.download(url, target, limit=limit, deadline=deadline, progress=counting)
+
+    def download_unless(
+        self,
+        url: SignedUrl,
+        target: Path,
+        *,
+        known: Version,
+        limit: int | None = None,
+        deadline: float,
+        progress: Progress | None = None,
+    ) -> Version | None:
+        """As in `VersionedStore`."""
+        counting = self._counting("down", progress)
+        return self._store.download_unless(url, target, known=known, limit=limit, deadline=deadline, progress=counting)
 
     def upload(
         self, url: SignedUrl, source: Path, *, content_type: str, deadline: float, progress: Progress | None = None

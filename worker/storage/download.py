@@ -15,6 +15,7 @@ import requests
 from protocol.urls import SignedUrl
 from worker.storage.errors import TooLarge, UrlRefused
 from worker.storage.exchange import Deadline, Hiccup, Request, exchange, translated
+from worker.storage.version import Version
 
 Progress = Callable[[int, int], None]
 """Called with the bytes moved so far and the bytes in all, 0 where the store did not say."""
@@ -26,7 +27,9 @@ _MD5_SIZE = 16
 
 
 class Download:
-    """What is known of a download between its attempts: how far it is, and of which version of the blob.
+    """What is known of a download between its attempts: how far it is, and of which `version` of the blob.
+
+    While the store still has the version `known` it refuses (HTTP 304) to begin.
 
     Resumes by Range and If-Match: Azurite ignores If-Range, and some stores ignore If-Match too or answer
     a Range with status 200, so the answer's Content-Range and ETag are what counts.
@@ -41,6 +44,7 @@ class Download:
         limit: int | None,
         deadline: Deadline,
         progress: Progress | None,
+        known: Version = Version(),  # noqa: B008 -- it is frozen
     ) -> None:
         self._session = session
         self._url = url
@@ -48,6 +52,8 @@ class Download:
         self._limit = limit
         self._deadline = deadline
         self._progress = progress
+        self._known = known
+        self.version = Version()
         self.received = 0
         self._furthest = 0
         self._total: int | None = None
@@ -87,7 +93,7 @@ class Download:
 
     def _resume_headers(self) -> Mapping[str, str]:
         if not self.received or not self._etag:
-            return {}
+            return self._known.unless()
         return {"Range": f"bytes={self.received}-", "If-Match": self._etag}
 
     def _accept(self, response: requests.Response) -> None:
@@ -110,6 +116,7 @@ class Download:
         etag = headers.get("ETag", "")
         resumable = etag.startswith('"') and headers.get("Accept-Ranges", "").lower() == "bytes"
         self._etag = etag if resumable else None
+        self.version = Version.of(headers)
         self._checksum = None if found else _checksum(headers.get("Content-MD5", ""))
         if self._limit is not None and (self._total or 0) > self._limit:
             raise TooLarge(self._url, self._limit)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from protocol.urls import SignedUrl
+from worker.storage.version import Version
 
 
 class Store(Protocol):
@@ -52,4 +53,21 @@ class Store(Protocol):
         Gives up a store that is silent for `silence` seconds. Where `progress` raises, nothing is stored. A store
         that knows versions replaces none but `version`. Raises `TransferError`.
         """
+        ...
+
+
+class VersionedStore(Store, Protocol):
+    """A store that can be asked whether a blob has changed."""
+
+    def download_unless(
+        self,
+        url: SignedUrl,
+        target: Path,
+        *,
+        known: Version,
+        limit: int | None = None,
+        deadline: float,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Version | None:
+        """Downloads, unless the blob still is of the version `known` (None, no file); returns the version it is of."""
         ...

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -16,7 +17,7 @@ import tenacity
 from protocol.urls import SignedUrl
 from worker.storage.azure import Block, block_list, block_list_url, block_url, blocks
 from worker.storage.download import Download, Progress
-from worker.storage.errors import StoreUnavailable
+from worker.storage.errors import StoreUnavailable, UrlRefused
 from worker.storage.exchange import (
     BodyMaker,
     Deadline,
@@ -28,6 +29,7 @@ from worker.storage.exchange import (
     make_session,
 )
 from worker.storage.upload import Source, is_azure, put_headers
+from worker.storage.version import Version
 
 T = TypeVar("T")
 
@@ -75,20 +77,28 @@ class Transfers:
 
         Raises `UrlRefused`, `StoreUnavailable`, `TooLarge` (more than `limit` bytes) or the disk's `OSError`.
         """
-        check_url(url)
-        until = Deadline.after(deadline, url)
-        handle, name = tempfile.mkstemp(prefix=".download-", dir=target.parent)
+        return self._fetched(url, target, Version(), limit, deadline, progress).received
+
+    def download_unless(
+        self,
+        url: SignedUrl,
+        target: Path,
+        *,
+        known: Version,
+        limit: int | None = None,
+        deadline: float,
+        progress: Progress | None = None,
+    ) -> Version | None:
+        """As `download`, unless the store still has the version `known`: then None, and no file; else the new version.
+
+        Whether the URL may be read is for the store to say in any case. Raises as `download` does.
+        """
         try:
-            with os.fdopen(handle, "wb", buffering=0) as file:
-                download = Download(self._session, url, file, limit=limit, deadline=until, progress=progress)
-                size = self._retry(download.attempt, until, self._attempts)
-                os.fchmod(file.fileno(), 0o644)
-            Path(name).rename(target)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                Path(name).unlink()
+            return self._fetched(url, target, known, limit, deadline, progress).version
+        except UrlRefused as error:
+            if known and error.status == HTTPStatus.NOT_MODIFIED:
+                return None
             raise
-        return size
 
     def upload(
         self,
@@ -140,6 +150,33 @@ class Transfers:
         """Stores a small value. Raises `UrlRefused` or `StoreUnavailable`."""
         check_url(url)
         self._put(url, put_headers(url, content_type), lambda: data, Deadline.after(deadline, url))
+
+    def _fetched(
+        self,
+        url: SignedUrl,
+        target: Path,
+        known: Version,
+        limit: int | None,
+        deadline: float,
+        progress: Progress | None,
+    ) -> Download:
+        """The download, when its file is in place."""
+        check_url(url)
+        until = Deadline.after(deadline, url)
+        handle, name = tempfile.mkstemp(prefix=".download-", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                download = Download(
+                    self._session, url, file, limit=limit, deadline=until, progress=progress, known=known
+                )
+                self._retry(download.attempt, until, self._attempts)
+                os.fchmod(file.fileno(), 0o644)
+            Path(name).rename(target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                Path(name).unlink()
+            raise
+        return download
 
     def _put_blocks(
         self, url: SignedUrl, file: Source, content_type: str, until: Deadline, sent: Callable[[int], None]

@@ -7,7 +7,8 @@ from typing import Any, cast
 from protocol.urls import SignedUrl
 from worker.counters import Direction, NoCounters
 from worker.storage.counted import CountedStore
-from worker.storage.store import Store
+from worker.storage.store import VersionedStore
+from worker.storage.version import Version
 
 URL = SignedUrl("https://store/blob?sig=x")
 
@@ -30,6 +31,10 @@ class ScriptedStore:
         self._move(progress)
         return self.positions[-1]
 
+    def download_unless(self, *_: Any, progress: Callable[[int, int], None], **_more: Any) -> Version | None:
+        self._move(progress)
+        return Version(etag='"1"') if self.positions else None
+
     def upload(self, *_: Any, progress: Callable[[int, int], None], **_more: Any) -> None:
         self._move(progress)
 
@@ -44,12 +49,21 @@ class ScriptedStore:
 
 def moved(*positions: int) -> tuple[CountedStore, Tally]:
     tally = Tally()
-    return CountedStore(cast("Store", ScriptedStore(*positions)), tally), tally
+    return CountedStore(cast("VersionedStore", ScriptedStore(*positions)), tally), tally
 
 
 def test_bytes_are_counted_as_they_come() -> None:
     store, tally = moved(10, 60, 100)
     assert store.download(URL, Path("file"), deadline=1) == 100
+    assert tally.moved == {"down": 100, "up": 0}
+
+
+def test_what_has_not_changed_moves_nothing() -> None:
+    store, tally = moved()
+    assert store.download_unless(URL, Path("file"), known=Version(etag='"1"'), deadline=1) is None
+    assert tally.moved == {"down": 0, "up": 0}
+    store, tally = moved(40, 100)
+    assert store.download_unless(URL, Path("file"), known=Version(), deadline=1)
     assert tally.moved == {"down": 100, "up": 0}
 
 

@@ -1,0 +1,97 @@
+"""Images in whole runs: pulled once for all who want them, and given up for want of room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import docker
+import pytest
+from docker.errors import ImageNotFound
+
+from tests.contract.faulty_registry import Registry
+from tests.support.competition import Competition, Submission
+from tests.support.private_queue import PrivateQueue, statuses
+from tests.support.rabbit import Owner
+from tests.support.registries import MakeRegistry, new_registry
+from tests.support.site import Site
+from tests.support.station import Station, station
+from worker.demo.competition import zipped
+
+__all__ = ["new_registry"]  # a fixture taken in
+
+pytestmark = pytest.mark.acceptance
+
+SCORING = {"metadata": b"command: /bin/busybox sh -c 'echo scored > $output/scores.txt'\n"}
+NO_DISK_HAS = "1000000g"
+
+
+@pytest.fixture(scope="module")
+def here(
+    site: Site, owner: Owner, settings: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Station]:
+    with station(site, owner, settings, tmp_path_factory.mktemp("images")) as made:
+        yield made
+
+
+@pytest.fixture
+def asked_by_one_pull(client: docker.DockerClient, new_registry: MakeRegistry) -> int:
+    """Manifests that the engine asks for in one pull."""
+    one = new_registry()
+    client.images.pull(one.reference)
+    return one.manifests_asked
+
+
+def both(competition: Competition, one: Registry) -> Submission:
+    """The participant's image is the organiser's, too."""
+    return competition.submission(
+        bundles={"program.zip": zipped(SCORING)}, submit_docker_command=one.reference, docker_image=one.reference
+    )
+
+
+def test_an_image_that_a_run_names_twice_is_pulled_once(
+    here: Station, competition: Competition, new_registry: MakeRegistry, asked_by_one_pull: int
+) -> None:
+    one = new_registry()
+    run = both(competition, one)
+    here.publish(run)
+    here.finished(run)
+    assert run.archive()["scores.txt"] == b"scored\n"
+    assert one.manifests_asked == asked_by_one_pull
+
+
+def test_runs_that_come_while_an_image_is_pulled_wait_and_share_one_more_look(
+    here: Station, competition: Competition, new_registry: MakeRegistry, asked_by_one_pull: int
+) -> None:
+    one = new_registry()
+    one.fault = "layer:slow"
+    runs = [both(competition, one) for _ in range(6)]
+    for run in runs:
+        here.publish(run)
+    for run in runs:
+        here.finished(run)
+    assert one.manifests_asked <= 2 * asked_by_one_pull
+
+
+def test_images_that_the_worker_pulled_leave_when_the_disk_is_short_and_no_others(
+    private_queue: PrivateQueue, competition: Competition, client: docker.DockerClient, new_registry: MakeRegistry
+) -> None:
+    older, newer, operators = new_registry(), new_registry(), new_registry()
+    client.images.pull(operators.reference)
+    with private_queue.worker(WORKER_CONCURRENCY="2") as worker:
+        for images in ([older], [newer, operators]):
+            runs = [both(competition, one) for one in images]
+            for run in runs:
+                private_queue.publish(run)
+            for run in runs:
+                assert statuses(private_queue.end_of(run)) == ["running", "finished"]
+        assert worker.stop() == 0
+    with private_queue.worker(WORKER_MIN_FREE_DISK=NO_DISK_HAS) as worker:
+        worker.wait_for_event("image removed to make room", count=2)
+        assert worker.stop() == 0
+        removed = [event["names"] for event in worker.events("image removed to make room")]
+    assert removed == [[older.reference], [newer.reference]]
+    for one in (older, newer):
+        with pytest.raises(ImageNotFound):
+            client.images.get(one.reference)
+    for reference in (operators.reference, competition.image):
+        client.images.get(reference)

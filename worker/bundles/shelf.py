@@ -1,0 +1,211 @@
+"""Cached bundles on the disk: `KEY.DIGEST` is a bundle's bytes, which never change, `KEY.json` what is known of them.
+
+Any number of workers of one user share the folder. Bytes come into their place whole, under a name that their digest is
+part of, so whoever reads them needs but the shared lock that keeps them from being removed; whoever puts or removes
+some holds `lock`. A crash leaves bytes that nothing names, or a record of bytes that are not there or not whole: the
+first leave in their turn, the second are found out when they are wanted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from worker.atomic import write_whole
+from worker.storage.version import Version
+
+_BYTES = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DRAFT = ".draft-"
+_ABANDONED = 86400.0  # seconds; no copy takes that long
+_PIECE = 1 << 20
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Watch = Callable[[int, int], None]
+"""Called with bytes read and bytes in all while a bundle is checked; may raise, to break that off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a bundle."""
+
+    version: Version
+    size: int
+    digest: str
+
+
+class Shelf:
+    """Holds `most` bytes; the least recently used leave first. Every call may raise `OSError`."""
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self._folder = _own_folder(folder)
+        self._most = most
+
+    def find(self, key: str) -> Entry | None:
+        """What is known under that key, a SHA-256 in hex; a damaged record is none."""
+        try:
+            found = json.loads((self._folder / f"{key}.json").read_bytes())
+            entry = Entry(Version(**found["version"]), int(found["size"]), found["digest"])
+            sound = _DIGEST.fullmatch(entry.digest) and _is_header(entry.version.etag + entry.version.modified)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+        return entry if sound else None
+
+    @contextmanager
+    def taken(self, key: str, entry: Entry, watch: Watch) -> Iterator[Path | None]:
+        """The bundle, checked by size and digest, which stays while the block lasts; None where it is gone or damaged.
+
+        A damaged one is removed.
+        """
+        path = self._path(key, entry.digest)
+        handle = _open_shared(path)
+        if handle is None:
+            yield None
+            return
+        try:
+            whole = _is_whole(handle, entry, watch)
+            if whole:
+                os.utime(handle)
+            else:
+                fcntl.flock(handle, fcntl.LOCK_UN)
+                _remove(path)
+            yield path if whole else None
+        finally:
+            os.close(handle)
+
+    def put(self, key: str, file: Path, version: Version) -> None:
+        """Keeps the file, which stays where it is as well; one that is larger than all may be is not kept."""
+        entry = Entry(version, file.stat().st_size, _digest(file))
+        if entry.size > self._most:
+            return
+        with self._draft(file) as draft, self._alone():
+            known = self.find(key)
+            if known and known.digest != entry.digest:
+                _remove(self._path(key, known.digest))
+            if not (path := self._path(key, entry.digest)).exists():
+                self._make_room(entry.size)
+                draft.rename(path)
+            record = {"version": asdict(version), "size": entry.size, "digest": entry.digest}
+            write_whole(self._folder / f"{key}.json", json.dumps(record).encode(), durable=False)
+
+    def _path(self, key: str, digest: str) -> Path:
+        return self._folder / f"{key}.{digest}"
+
+    @contextmanager
+    def _draft(self, file: Path) -> Iterator[Path]:
+        """The same bytes on this file system, for nobody else to read: a second name of the file where there can be."""
+        draft = self._folder / f"{_DRAFT}{uuid4().hex}"
+        try:
+            try:
+                os.link(file, draft)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(file, draft)
+            draft.chmod(0o600)
+            yield draft
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other worker, nor thread, puts or makes room meanwhile; it takes milliseconds."""
+        handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _make_room(self, wanted: int) -> None:
+        """Removes what nobody reads, least recently used first, until that many bytes fit in."""
+        found = [(entry, entry.stat(follow_symlinks=False)) for entry in os.scandir(self._folder)]
+        held = sorted((s.st_mtime, s.st_size, entry.name) for entry, s in found if _BYTES.fullmatch(entry.name))
+        over = sum(size for _, size, _ in held) + wanted - self._most
+        for _, size, name in held:
+            if over <= 0:
+                break
+            if _remove(self._folder / name):
+                over -= size
+                self._forget(name)
+        for entry, state in found:
+            if entry.name.startswith(_DRAFT) and state.st_ctime < time.time() - _ABANDONED:
+                Path(entry.path).unlink(missing_ok=True)
+
+    def _forget(self, name: str) -> None:
+        key, _, digest = name.partition(".")
+        if (known := self.find(key)) is None or known.digest == digest:
+            (self._folder / f"{key}.json").unlink(missing_ok=True)
+
+
+def _is_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _own_folder(parent: Path) -> Path:
+    """A folder that nobody else may look into. Raises `PermissionError` where it is somebody else's."""
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = parent / "bundles"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(f"{folder} is no folder of this user")
+    folder.chmod(0o700)
+    return folder
+
+
+def _open_shared(path: Path) -> int | None:
+    """A handle of the file, which is not removed while it is open; None where it is gone or about to be."""
+    try:
+        handle = os.open(path, _READ)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:
+            return handle
+    except BlockingIOError:
+        pass
+    os.close(handle)
+    return None
+
+
+def _remove(path: Path) -> bool:
+    """Whether it is gone; False where somebody reads it."""
+    with suppress(FileNotFoundError):
+        handle = os.open(path, _READ)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(handle)
+    return True
+
+
+def _is_whole(handle: int, entry: Entry, watch: Watch) -> bool:
+    """By size, then by digest."""
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode) or state.st_size != entry.size:
+        return False
+    digest, done = hashlib.sha256(), 0
+    while piece := os.pread(handle, _PIECE, done):
+        digest.update(piece)
+        done += len(piece)
+        watch(done, entry.size)
+    return digest.hexdigest() == entry.digest
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
