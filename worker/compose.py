@@ -8,24 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from config.settings import Settings
 from protocol import broker_url
 from protocol.broker_url import BrokerAddress
 from protocol.celery_control import node_name
 from protocol.celery_events import LamportClock
-from sandbox.docker.client import EngineTls
-from sandbox.docker.engine import DockerEngine
 from sandbox.engine import ContainerEngine, HostFacts
-from sandbox.errors import EngineRefused, EngineUnreachable, FolderUnseen, GpuUnavailable, SandboxError
-from sandbox.folder_check import check_folder
-from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
-from sandbox.gpu_check import check_gpu
-from sandbox.host_paths import SAME_HOST, SharedFolder
+from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable
+from sandbox.host_paths import SAME_HOST
 from sandbox.patience import PATIENCE
 from sandbox.runner import Sandbox
-from sandbox.wall import why_no_wall
 from worker.abandoned import remove_abandoned
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
@@ -34,30 +26,21 @@ from worker.broker.events import WorkerEvents
 from worker.broker.node_facts import NodeFacts, broker_info
 from worker.broker.remote_control import RemoteControl
 from worker.bundles.cache import BundleCache
-from worker.compose_kept import bundle_cache, image_stock, is_cache_exposed
+from worker.compose_engine import check_folders, checked_gpus, docker_engine, may_wall
+from worker.compose_kept import bundle_cache, image_stock
 from worker.counters import NO_COUNTERS, Counters
 from worker.disk import watched_disks
 from worker.engine_fit import UnfitEngineError, check_fit
 from worker.folders import TempDir, identity
 from worker.journal import Journals
 from worker.profiles import make_profiles
+from worker.set_up import SetUpError, UnreachableError
 from worker.storage.counted import CountedStore
 from worker.storage.store import Store
 from worker.storage.transfer import Transfers
 from worker.tools import Progress, Tools, UpdateSink
 
-_DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 _SHORT_ID = 8  # characters, enough to tell workers of one host apart
-
-_log = structlog.get_logger(__name__)
-
-
-class SetUpError(Exception):
-    """The worker cannot be set up: settings that do not fit, the message says which and what to do."""
-
-
-class UnreachableError(Exception):
-    """Something that the worker cannot do without does not answer, or cannot do what it must."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +139,7 @@ def _gathered(
     try:
         host = engine.host_facts()
         check_fit(settings, engine, host)
-        _check_folders(settings, engine, temp_dir)
+        check_folders(settings, engine, temp_dir)
         gpus = checked_gpus(settings, engine)
     except UnfitEngineError as error:
         raise SetUpError(str(error)) from error
@@ -177,100 +160,10 @@ def _gathered(
         disks=watched_disks(temp_dir.path, engine, host),
         remapped_root=host.remapped_root,
         gpus=gpus,
-        walls=_walls(settings, engine, host, temp_dir),
+        walls=may_wall(settings, engine, host, temp_dir),
         cache=cache,
         progress=progress,
     )
-
-
-def engine_address(settings: Settings) -> str:
-    """Where the Docker engine is to be."""
-    return settings.docker_host or _DEFAULT_ENGINE
-
-
-def registry_auth(settings: Settings) -> Path:
-    """The file that holds registry credentials, if it is there."""
-    return settings.worker_registry_auth or Path("~/.docker/config.json").expanduser()
-
-
-def docker_engine(settings: Settings, counters: Counters = NO_COUNTERS) -> DockerEngine:
-    """The engine, when it has answered. Raises `UnreachableError`."""
-    tls = None
-    if settings.docker_cert_path and (settings.docker_tls_verify or _is_tcp(settings.docker_host)):
-        tls = EngineTls(settings.docker_cert_path, verify=settings.docker_tls_verify)
-    try:
-        return DockerEngine(
-            engine_address(settings),
-            tls=tls,
-            registry_auth=registry_auth(settings),
-            shared=_known_to_be_shared(settings),
-            on_pulled=counters.pulled,
-        )
-    except SandboxError as error:
-        raise UnreachableError(f"No Docker engine answers at {engine_address(settings)}: {error}") from error
-
-
-def _walls(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> bool:
-    """Whether participants' output folders can be walled; else they are watched only. Tried once, here."""
-    why = _no_wall(settings, engine, host, temp_dir)
-    held = "watched" if why else "walled and watched"
-    _log.info("output folders are held to their limits", by=held, **({"no_wall": why} if why else {}))
-    return not why
-
-
-def _no_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> str:
-    if settings.dont_finalize_submission:
-        return "DONT_FINALIZE_SUBMISSION keeps the folders of runs, and no mount can be kept"
-    if host.podman:
-        return "Podman does not show a container what is mounted below its folders"
-    try:
-        with temp_dir.run_folder("wall-trial") as folder:
-            return why_no_wall(folder.root, engine)
-    except OSError as error:  # a disk that is full, above all: runs wait for room
-        return str(error)
-
-
-def _is_tcp(host: str | None) -> bool:
-    return bool(host and host.startswith("tcp://"))
-
-
-def checked_gpus(settings: Settings, engine: ContainerEngine) -> GpuAllotment | None:
-    """The GPUs to deal out, once the engine has shown that it can give them.
-
-    Raises `SetUpError`, `GpuUnavailable`, `EngineRefused` or `EngineUnreachable`.
-    """
-    if not settings.use_gpu:
-        return None
-    ids = settings.worker_gpus
-    if not ids and settings.worker_gpus_per_run:
-        ids = installed_gpus()
-    try:
-        allotment = GpuAllotment(ids, settings.worker_gpus_per_run)
-    except ValueError as error:
-        raise SetUpError(f"WORKER_GPUS, WORKER_GPUS_PER_RUN: {error}") from error
-    check_gpu(engine, GpuRequest(ids))
-    return allotment
-
-
-def _known_to_be_shared(settings: Settings) -> tuple[SharedFolder, ...]:
-    host_directory = settings.host_directory
-    return (SharedFolder(settings.submission_temp_dir, host_directory),) if host_directory else ()
-
-
-def _check_folders(settings: Settings, engine: ContainerEngine, temp_dir: TempDir) -> None:
-    """Every folder that containers are to see must be one of the engine's host, too."""
-    inputs = settings.worker_participant_input_dir
-    if inputs and not inputs.is_dir():
-        raise SetUpError(f"WORKER_PARTICIPANT_INPUT_DIR is no folder: {inputs}")
-    if is_cache_exposed(settings):
-        raise SetUpError("SUBMISSION_CACHE_DIR is in WORKER_PARTICIPANT_INPUT_DIR, where submissions would read it.")
-    try:
-        if inputs:
-            engine.host_paths.of(inputs)
-        check_folder(engine, temp_dir.path)
-    except FolderUnseen as error:
-        name = "SUBMISSION_TEMP_DIR or WORKER_PARTICIPANT_INPUT_DIR" if inputs else "SUBMISSION_TEMP_DIR"
-        raise SetUpError(f"{name}: {error}") from error
 
 
 def _named(settings: Settings, engine: ContainerEngine, host: HostFacts) -> Settings:

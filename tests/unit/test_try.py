@@ -20,7 +20,7 @@ from worker.commands import try_run
 from worker.commands.local_store import LocalStore, local_url
 from worker.commands.trial import Trial, check, stock
 from worker.commands.try_results import NAMES, TryResults
-from worker.compose import SetUpError
+from worker.set_up import SetUpError
 from worker.storage.errors import TooLarge
 
 

@@ -22,6 +22,7 @@ from worker.commands.show import show_update
 from worker.exit_codes import ExitCode
 from worker.pipeline import work
 from worker.run_control import InterruptedRunError, RunControl
+from worker.set_up import SetUpError
 from worker.signals import watch_signals
 from worker.storage.store import Store
 from worker.tools import Tools
@@ -46,7 +47,7 @@ def own_folder(settings: Settings, prefix: str) -> Iterator[Path]:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
-        raise compose.SetUpError(f"SUBMISSION_TEMP_DIR: {parent} cannot be written to: {error.strerror}.") from error
+        raise SetUpError(f"SUBMISSION_TEMP_DIR: {parent} cannot be written to: {error.strerror}.") from error
     with made as folder:
         yield Path(folder)
 

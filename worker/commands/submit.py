@@ -11,6 +11,7 @@ from worker import compose
 from worker.broker.submit import BrokerUnreachableError, UpdateListener, connected, publish
 from worker.commands.show import show_update
 from worker.exit_codes import ExitCode
+from worker.set_up import UnreachableError
 
 
 def submit_one(settings: Settings, message: MessageFile, *, wait: bool, as_json: bool) -> ExitCode:
@@ -24,7 +25,7 @@ def submit_one(settings: Settings, message: MessageFile, *, wait: bool, as_json:
             click.echo(f"submitted {message.task_id} to {settings.worker_queue}", err=True)
             return _follow(listener, message.task_id, as_json=as_json) if listener else ExitCode.OK
     except BrokerUnreachableError as error:
-        raise compose.UnreachableError(str(error)) from error
+        raise UnreachableError(str(error)) from error
 
 
 def _follow(listener: UpdateListener, task_id: int | str, *, as_json: bool) -> ExitCode:

@@ -10,11 +10,11 @@ from typing import ClassVar
 import yaml
 
 from protocol import image_reference
-from worker import compose
 from worker.archives.copying import copy_folder
 from worker.archives.left_out import LeftOut
 from worker.archives.pack import pack
 from worker.commands.local_store import local_url
+from worker.set_up import SetUpError
 
 _NAMED = 3  # of the things that a folder must not hold
 
@@ -47,16 +47,16 @@ class Trial:
 def check(trial: Trial, temp_dir: Path) -> None:
     """Raises `SetUpError` for options that do not go together, and for a folder that would be copied into itself."""
     if (trial.program is None) != (trial.ref is None):
-        raise compose.SetUpError("--program and --ref belong together: a scoring program scores against a reference.")
+        raise SetUpError("--program and --ref belong together: a scoring program scores against a reference.")
     if trial.program_image is not None:
         if not trial.program:
-            raise compose.SetUpError("--program-image is the image of a scoring program: name that with --program.")
+            raise SetUpError("--program-image is the image of a scoring program: name that with --program.")
         if not image_reference.is_valid(trial.program_image):
-            raise compose.SetUpError("--program-image must be an image reference, such as python:3.12-slim.")
+            raise SetUpError("--program-image must be an image reference, such as python:3.12-slim.")
     for option, folder in trial.folders().items():
         for name, written in (("--out", trial.out), ("SUBMISSION_TEMP_DIR", temp_dir)):
             if written.resolve().is_relative_to(folder.resolve()):
-                raise compose.SetUpError(f"{name} must not lie in the folder of {option}: name one elsewhere.")
+                raise SetUpError(f"{name} must not lie in the folder of {option}: name one elsewhere.")
 
 
 def stock(trial: Trial, bundles: Path, offered: Path) -> None:
@@ -88,10 +88,10 @@ def _take(option: str, folder: Path, copy: Callable[[], tuple[LeftOut, ...]]) ->
     try:
         left_out = copy()
     except OSError as error:
-        raise compose.SetUpError(f"{option} {folder} cannot be copied: {error.strerror}.") from error
+        raise SetUpError(f"{option} {folder} cannot be copied: {error.strerror}.") from error
     if left_out:
         named = ", ".join(f"{entry.name} ({entry.reason})" for entry in left_out[:_NAMED])
         more = ", …" if len(left_out) > _NAMED else ""
-        raise compose.SetUpError(
+        raise SetUpError(
             f"{option} {folder} holds what a bundle cannot: {named}{more}. Put files and folders there only."
         )

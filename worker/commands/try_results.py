@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from protocol.plain_text import scrubbed
 from protocol.run import UploadSlot
-from worker import compose
+from worker.set_up import SetUpError
 
 NAMES: Mapping[UploadSlot, str] = MappingProxyType(
     {
@@ -41,14 +41,14 @@ class TryResults:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / _MARK).exists() and any(folder.iterdir()):
-                raise compose.SetUpError(
+                raise SetUpError(
                     f"--out {folder} is not empty and not made by codalab-worker try: name another folder."
                 )
             (folder / _MARK).touch()
             for name in NAMES.values():
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
-            raise compose.SetUpError(f"--out {folder} cannot be written to: {error.strerror}.") from error
+            raise SetUpError(f"--out {folder} cannot be written to: {error.strerror}.") from error
         return cls(folder)
 
     def files(self) -> list[str]:

@@ -18,7 +18,6 @@ from protocol.addressee import Addressee
 from protocol.docker_command import DockerSubmission
 from protocol.faults import ParticipantFault
 from protocol.run import RunRequest
-from worker import compose
 from worker.commands.foreground import own_folder, printing_sink, working
 from worker.commands.local_store import LocalStore, local_url
 from worker.commands.trial import Trial, check, stock
@@ -26,6 +25,7 @@ from worker.commands.try_results import NAMES, TryResults
 from worker.exit_codes import ExitCode
 from worker.reporting import Reporter
 from worker.run_control import RunControl
+from worker.set_up import SetUpError
 
 _TASK_ID = "try"
 
@@ -45,7 +45,7 @@ def try_run(settings: Settings, trial: Trial, *, as_json: bool) -> ExitCode:
             Reporter(whom, sink, settings.codalab_hostname, RunControl()).failed(refusal)
             return ExitCode.RUN_FAILED
         if submission is None:
-            raise compose.SetUpError("IMAGE says that there is no docker submission: name an image.")
+            raise SetUpError("IMAGE says that there is no docker submission: name an image.")
         code = _run(settings, trial, submission, folder, as_json=as_json)
     if not as_json:
         _show(results)

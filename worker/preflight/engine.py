@@ -12,10 +12,11 @@ from sandbox.docker.engine import DockerEngine
 from sandbox.engine import EngineReport, HostFacts
 from sandbox.errors import GpuUnavailable, SandboxError
 from sandbox.limits_check import LimitsSeen, try_limits
-from worker import compose
+from worker import compose_engine
 from worker.engine_fit import PODMAN, UnfitEngineError, check_kind
 from worker.preflight.clock import clock_line
 from worker.preflight.lines import CheckLine, Lines, failed, ok, warning
+from worker.set_up import SetUpError, UnreachableError
 
 _OLDEST_API = (1, 41)  # the oldest that the worker is tested with
 _SLOW_DRIVERS = {"vfs": "copies every image for every container"}
@@ -25,8 +26,8 @@ _SLOW_DRIVERS = {"vfs": "copies every image for every container"}
 def engine_of(settings: Settings) -> Iterator[DockerEngine | None]:
     """The engine for one check; None where none answers, which `look_at_engine` tells."""
     try:
-        engine = compose.docker_engine(settings)
-    except compose.UnreachableError:
+        engine = compose_engine.docker_engine(settings)
+    except UnreachableError:
         yield None
         return
     with closing(engine):
@@ -36,8 +37,8 @@ def engine_of(settings: Settings) -> Iterator[DockerEngine | None]:
 def look_at_engine(settings: Settings) -> Lines:
     """Version, storage, warnings of its own, and its clock."""
     try:
-        engine = compose.docker_engine(settings)
-    except compose.UnreachableError as error:
+        engine = compose_engine.docker_engine(settings)
+    except UnreachableError as error:
         yield failed("engine", str(error), _mend_of_absence(settings))
         return
     with closing(engine):
@@ -73,8 +74,8 @@ def look_at_gpus(settings: Settings) -> Lines:
         if engine is None:
             return
         try:
-            compose.checked_gpus(settings, engine)
-        except compose.SetUpError as error:
+            compose_engine.checked_gpus(settings, engine)
+        except SetUpError as error:
             yield failed("gpu", str(error), "Correct WORKER_GPUS and WORKER_GPUS_PER_RUN.")
         except (GpuUnavailable, SandboxError) as error:
             yield failed("gpu", str(error), "nvidia-ctk runtime configure --runtime=docker && systemctl restart docker")
@@ -83,7 +84,7 @@ def look_at_gpus(settings: Settings) -> Lines:
 
 
 def _mend_of_absence(settings: Settings) -> str:
-    if compose.engine_address(settings).startswith("unix://"):
+    if compose_engine.engine_address(settings).startswith("unix://"):
         return "systemctl start docker; or name another socket in DOCKER_HOST; this user must be allowed to open it."
     return "Correct DOCKER_HOST, and DOCKER_CERT_PATH for TLS."
 

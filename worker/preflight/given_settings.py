@@ -8,6 +8,7 @@ from pathlib import Path
 from config.load import Loaded
 from worker import compose
 from worker.preflight.lines import CheckLine, failed, ok, warning
+from worker.set_up import SetUpError
 
 _NAME = "settings"
 
@@ -24,7 +25,7 @@ def settings_lines(loaded: Loaded) -> list[CheckLine]:
     lines += _open_files(loaded)
     try:
         compose.broker(loaded.settings)
-    except compose.SetUpError as error:
+    except SetUpError as error:
         lines.append(failed(_NAME, str(error), "Correct BROKER_URL and BROKER_SSL_CA."))
         return lines
     given = sum(origin != "default" for origin in loaded.origins.values())

@@ -11,7 +11,7 @@ from pathlib import Path
 from config.settings import Settings
 from sandbox.docker.credentials import registry_login
 from sandbox.errors import SandboxError
-from worker import compose
+from worker import compose_engine
 from worker.preflight.lines import Lines, failed, ok, warning
 
 _NAME = "registry"
@@ -19,7 +19,7 @@ _NAME = "registry"
 
 def look_at_credentials(settings: Settings) -> Lines:
     """The file, and each registry in it; no registry is asked."""
-    path = compose.registry_auth(settings)
+    path = compose_engine.registry_auth(settings)
     if not path.exists():
         if settings.worker_registry_auth:
             yield failed(_NAME, f"there is no file {path}", "Correct WORKER_REGISTRY_AUTH, or: docker login")
