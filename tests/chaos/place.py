@@ -1,11 +1,11 @@
-"""What chaos breaks: a broker and an engine of its own, a store, a competition."""
+"""What chaos breaks: a broker and an engine of its own, a store in front of the real one, a competition."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -19,7 +19,7 @@ from tests.support.competition import Competition
 from tests.support.own_broker import OwnBroker, own_broker
 from tests.support.rabbit import Management, Owner
 from tests.support.run_queue import RunQueue
-from worker.demo import azurite, engine, images
+from worker.demo import engine, images
 from worker.demo.blobs import BlobStore
 from worker.demo.parts import Parts
 
@@ -63,17 +63,15 @@ class Place:
 
 @contextmanager
 def place(parts: Parts, *, own: bool) -> Iterator[Place]:
-    """Makes it, the engine and the store its `own`, too, and leaves nothing of it behind."""
+    """Makes it, the engine its `own`, too, and leaves nothing of it behind."""
     with tempfile.TemporaryDirectory(prefix="codalab-chaos-") as name, own_broker(Path(name) / "rabbit") as broker:
         _declare(broker.url)
         management = Management(broker.api, broker.url)
         engines = restarted_engine() if own else nullcontext()
-        blobs = _own_store(Path(name) / "azurite") if own else nullcontext(parts.blob_endpoint)
         with (
             engines as restarted,
-            blobs as endpoint,
             management.owner() as owner,
-            _furnished(replace(parts, blob_endpoint=endpoint), broker, management, owner, restarted) as furnished,
+            _furnished(parts, broker, management, owner, restarted) as furnished,
         ):
             yield furnished
 
@@ -99,15 +97,6 @@ def _furnished(
                 yield Place(broker, management, owner, store, competition, host, restarted, Path(folder))
     finally:
         blobs.delete_container(container)
-
-
-@contextmanager
-def _own_store(folder: Path) -> Iterator[str]:
-    service = azurite.start(folder)
-    try:
-        yield service.address["blob_endpoint"]
-    finally:
-        azurite.stop(service)
 
 
 def _declare(url: str) -> None:

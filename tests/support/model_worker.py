@@ -18,6 +18,7 @@ from typing import Any, cast
 from unittest.mock import patch
 
 from pika.exceptions import AMQPError
+from structlog.testing import capture_logs
 
 from config.settings import Settings
 from protocol.faults import PassingFault
@@ -241,6 +242,7 @@ def _in_place_of_stages(course: Callable[..., PublishedRun]) -> Iterator[None]:
 def models(broker: ModelBroker) -> ExitStack:
     """While it is open, what the worker's code makes is made of the models."""
     stack = ExitStack()
+    stack.enter_context(capture_logs())
     clock = SimpleNamespace(monotonic=lambda: broker.now)
     numbers = itertools.count()
     for name, model in {

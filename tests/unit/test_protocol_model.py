@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pika.spec import BasicProperties
@@ -49,7 +48,6 @@ class Told:
 class Protocol(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
         self.folder = TemporaryDirectory(prefix="model-")
         self.broker = ModelBroker()
         self.broker_models = models(self.broker)
