@@ -63,6 +63,7 @@ class Protocol(RuleBasedStateMachine):
         for name in NAMES:
             self.workers[name] = ModelWorker(name, self.broker, self.tell, Path(self.folder.name) / name)
             self.workers[name].link.connect(self.broker)
+        self.publish_one()
 
     def teardown(self) -> None:
         try:
@@ -77,13 +78,16 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: len(self.told) < 4)
     @rule()
     def publish(self) -> None:
+        self.publish_one()
+
+    def publish_one(self) -> None:
         task = len(self.told)
         self.told[task] = Told()
         properties = BasicProperties(content_type="application/json", content_encoding="utf-8", headers={})
         self.broker.publish(QUEUE, Message(body_of(task), properties))
         self.run_links()
 
-    @rule(seconds=st.floats(0.1, TTL))
+    @rule(seconds=st.sampled_from([TTL / 16, TTL / 4, TTL / 2, TTL]))
     def time_passes(self, seconds: float) -> None:
         end = self.broker.now + seconds
         while self.broker.now < end:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.model_protocol import Protocol, body_of, holder
 from tests.support.model_worker import TTL, Fate
+from worker.run_control import Interruption
 
 TestProtocol = Protocol.TestCase
 
@@ -16,7 +17,6 @@ TestProtocol = Protocol.TestCase
 def protocol() -> Iterator[Protocol]:
     machine = Protocol()
     machine.set_up()
-    machine.publish()
     yield machine
     machine.teardown()
 
@@ -62,3 +62,12 @@ def test_no_window_a_worker_that_dies_when_its_journal_knows_and_is_back_in_time
     protocol.a_link_wakes(worker)
     assert protocol.broker.copies(body_of(0)) == 0
     assert list(protocol.told[0].ends.values()) == [1]
+
+
+def test_who_cannot_renew_has_given_up_before_another_begins(protocol: Protocol) -> None:
+    worker = holder(protocol)
+    protocol.a_connection_is_lost(worker)
+    protocol.time_passes(TTL)
+    assert protocol.workers[worker].in_work()[0].control.reason is Interruption.LOST
+    protocol.nobody_works_what_another_works()
+    assert any(one.in_work() for name, one in protocol.workers.items() if name != worker)
