@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     say("chaos", f"seed {plan.seed}: {plan.runs} runs on {plan.workers} workers, {plan.minutes:g} minutes at most")
     with terminable(), place(Parts.from_environment(), own=True) as there:
         figures, bad = wreak(plan, there)
-        if not figures.good:
+        if bad or not figures.good:
             _explain(bad, there, options.results)
     click.echo(figures.table())
     say("chaos", f"seed {plan.seed}; the figures are in {figures.save(options.results)}")

@@ -24,7 +24,7 @@ _WORDS = {
     "duplicated": "terminal statuses duplicated",
     "contradictory": "terminal statuses contradictory",
     "resent": "terminal statuses sent again, word for word",
-    "in_the_window": "told twice by a worker killed in the named window",
+    "in_the_window": "told twice, a teller killed within 3 s of the confirm",
     "recomputed": "runs recomputed",
     "results_missing": "finished runs without results",
     "containers_orphaned": "containers orphaned",
