@@ -13,6 +13,7 @@ import structlog
 from sandbox import labels
 from sandbox.errors import SandboxError
 from sandbox.sweep import remove_all_but, remove_leftovers
+from worker.broker.lease_terms import RETURNED_WITHIN
 from worker.journal_record import Record
 from worker.tools import Tools
 
@@ -48,12 +49,15 @@ class Recovery:
             _log.info("waiting for the message of a run that can be resumed", run=record.message_id)
 
     def connected(self, leased: bool) -> None:
-        """Messages can come now: from here on their time runs. Where runs are `leased`, all that are ours have come."""
+        """Messages can come now: from here on their time runs; less where runs are `leased`, for leases end."""
         with self._lock:
             if self._timer is None and self._waiting:
-                self._timer = threading.Timer(0.0 if leased else CLAIM_WITHIN, self.give_up)
+                self._timer = threading.Timer(self._time(leased=leased), self.give_up)
                 self._timer.daemon = True
                 self._timer.start()
+
+    def _time(self, *, leased: bool) -> float:
+        return min(RETURNED_WITHIN, self._tools.settings.worker_lease_ttl) if leased else CLAIM_WITHIN
 
     def claim(self, message_id: str) -> None:
         """That message has come."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from config.settings import Settings
 from protocol.run import Role, RunRequest
 from protocol.status import RunMetadata, State
 from protocol.urls import SignedUrl
@@ -70,6 +71,7 @@ class Left:
             temp_dir=self.temp_dir,
             journals=self.journals,
             gpus=self.gpus,
+            settings=Settings(),
         )
         recovery = Recovery(cast("Tools", tools))
         recovery.sweep()
@@ -123,7 +125,10 @@ def test_what_was_claimed_is_not_taken_away_again(left: Left) -> None:
     assert left.waiting() == ["mine"]
 
 
-def test_where_runs_are_leased_all_that_are_ours_have_come_with_the_connection(left: Left) -> None:
+def test_where_runs_are_leased_a_lease_is_waited_for_no_longer_than_it_lasts(
+    left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.recovery.RETURNED_WITHIN", 0.01)
     left.run("mine")
     recovery = left.recovery()
     recovery.connected(leased=True)

@@ -19,7 +19,7 @@ from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import ChannelClosedByBroker
 
 from worker.broker.delivery import Delivery, Settlement
-from worker.broker.lease_terms import LeaseTerms
+from worker.broker.lease_terms import RETURNED_WITHIN, LeaseTerms
 from worker.broker.ledger import Hold, Ledger
 from worker.broker.queues import ExpiringQueues, QueueRefusedError
 from worker.broker.run_channel import Received, RunChannel
@@ -66,6 +66,7 @@ class Holding:
         self._counters = counters
         self._queues = ExpiringQueues()
         self._unblocked_at = -math.inf  # when the broker took messages from us again; math.inf while it takes none
+        self._search_until: float | None = None  # leases of an earlier process may come back until then
         self._connection: BlockingConnection | None = None
         self.channel: RunChannel | None = None
 
@@ -84,6 +85,8 @@ class Holding:
         """Finds out whether there can be leases, and has the channel that everything happens on."""
         self._connection = connection
         self.leasing = bool(self.terms.ttl) and self._may_lease(connection)
+        if self._search_until is None:
+            self._search_until = time.monotonic() + min(self.terms.ttl, RETURNED_WITHIN)
         if not self.leasing:
             _log.warning("runs are not leased, but acknowledged when they have ended", cost=_LATE_ACK)
         self.open_channel()
@@ -235,10 +238,14 @@ class Holding:
             _log.info("the leases of the runs in work are in hand again")
         for stray in strays:
             self._take_stray(stray)
-        if self._misses_some() and self._connection:
-            # The broker has not noticed yet that our last connection is gone. A consumer would be told when it has,
-            # but would also be sent the copies that renewals fetch.
+        if (self._misses_some() or self._searches) and self._connection:
+            # The broker may not have noticed yet that our last connection is gone. A consumer would be told when
+            # it has, but would also be sent the copies that renewals fetch.
             self._connection.call_later(self.terms.period / 4, self._take_in_hand_again)
+
+    @property
+    def _searches(self) -> bool:
+        return self._search_until is not None and time.monotonic() < self._search_until
 
     def _misses_some(self) -> bool:
         with self.changed:

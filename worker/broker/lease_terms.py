@@ -36,6 +36,10 @@ _NOT_COPIED_PROPERTIES = {"expiration", "user_id"}
 _NOT_COPIED_HEADERS = {LEASE_HEADER, "CC", "BCC"}
 
 
+RETURNED_WITHIN = 45.0
+"""Seconds, three heartbeats, in which a broker notices that our last connection is gone, and returns our copies."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueForm:
     """A durable queue whose messages are dead-lettered to `target` after `ttl` seconds.
