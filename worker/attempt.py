@@ -61,9 +61,10 @@ def make_attempt(request: RunRequest, held: Held, tools: Tools, observers: Obser
     except PassingFault as passing:
         _log.warning("attempt failed", sentence=passing.sentence, detail=passing.detail)
         settlement, end, fault = Settlement.RETRY, RunEnd.RETRIED, passing
-    except Exception:  # noqa: BLE001 -- a slot outlives every bug
+    except Exception:  # noqa: BLE001 -- a slot outlives every bug, and no run is lost by one
         _log.exception("a bug outside of the run's own stages")
-        settlement, end = Settlement.ACK, RunEnd.FAILED
+        told = tools.journals.of(request).record.confirmed
+        settlement, end = (Settlement.ACK, RunEnd.FAILED) if told else (Settlement.RETRY, RunEnd.RETRIED)
     kind, sentence = (type(fault).__name__, fault.sentence) if fault else ("", "")
     return Attempt(settlement, RunEnded(end, time.monotonic() - began, kind, sentence))
 

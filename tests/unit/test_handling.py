@@ -13,12 +13,13 @@ import pytest
 
 from protocol.codalab import RUN_TASK
 from protocol.faults import PassingFault
-from protocol.status import State, StatusUpdate
+from protocol.status import RunMetadata, State, StatusUpdate
 from worker import attempt
 from worker.broker.delivery import ATTEMPTS_HEADER, Delivery, Settlement
 from worker.folders import TempDir
 from worker.handling import Handler
 from worker.journal import Journals
+from worker.journal_record import Record, Terminal
 from worker.observers import Observers, RunEnd, RunEnded, RunInWork
 from worker.pipeline import Told
 from worker.recovery import Recovery
@@ -79,7 +80,7 @@ class Desk:
         self.script: Callable[[], State] = lambda: State.FINISHED
         settings = SimpleNamespace(codalab_hostname="host", worker_default_time_limit=600.0)
         self.temp_dir = TempDir(folder)
-        journals = Journals(self.temp_dir.journal)
+        self.journals = journals = Journals(self.temp_dir.journal)
         tools = SimpleNamespace(
             settings=settings, updates=self.updates, temp_dir=self.temp_dir, journals=journals, gpus=None
         )
@@ -150,7 +151,14 @@ def test_an_interrupted_run_is_given_back(desk: Desk) -> None:
     assert desk.deliver(message()) == [(Settlement.GIVE_BACK, "7")]
 
 
-def test_a_bug_is_acknowledged_for_it_would_come_again(desk: Desk) -> None:
+def test_a_bug_costs_an_attempt_so_that_the_site_is_told_an_end(desk: Desk) -> None:
+    desk.script = raising(ZeroDivisionError())
+    assert desk.deliver(message()) == [(Settlement.RETRY, "7")]
+
+
+def test_a_bug_after_the_site_was_told_the_end_ends_it_all_the_same(desk: Desk) -> None:
+    told = Terminal(State.FINISHED, RunMetadata("host"), "", confirmed_at=1.0)
+    desk.journals.write(Record("message-1", 5, terminal=told))
     desk.script = raising(ZeroDivisionError())
     assert desk.deliver(message()) == [(Settlement.ACK, "7")]
 
