@@ -27,7 +27,8 @@ demo: $(VENV)/.installed ## the whole path on this machine: one submission, its 
 
 test: lint ## lint and every test, with the real parts up; stops what it started
 	@echo "test: the whole suite"
-	@$(PARTS) run -- $(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(PYTEST_ARGS)
+	@$(PARTS) run -- $(SHELL) -c '$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not alone" $(PYTEST_ARGS) \
+	  && $(BIN)/python -m pytest -m alone $(PYTEST_ARGS)'
 
 unit: $(VENV)/.installed ## tests that need nothing but Python
 	@echo "unit: tests without I/O"

@@ -15,7 +15,7 @@ from pathlib import Path
 from config.load import SettingsError, load
 
 _PATIENCE = 5.0  # seconds, below the HEALTHCHECK's own time-out
-_EVERY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}  # noqa: S104 -- what to ask, not to bind
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}  # noqa: S104 -- what to ask, not to bind
 
 
 def main() -> int:

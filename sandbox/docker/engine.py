@@ -59,6 +59,7 @@ _TIMEOUT = 120.0
 _KILL_TIMEOUT = 3.0
 _PULL_PATIENCE = 120.0
 _EVENTS_REMEMBERED = 256
+_KILLED = 137
 # Somebody looks at a page meanwhile.
 _GLANCE_TIMEOUT = 3.0
 # A socket's time-out must stay below 2**31 milliseconds.
@@ -242,9 +243,9 @@ class DockerEngine:
                 return True
             return None if sum(1 for _ in self._events(moment, time.time())) >= _EVENTS_REMEMBERED else False
 
-    def _events(self, since: float, until: float) -> Iterator[object]:
+    def _events(self, since: float, until: float, filters: dict[str, str] | None = None) -> Iterator[object]:
         first, last = (cast("int", f"{moment:.9f}") for moment in (since, until))  # the API takes a fraction as text
-        return iter(self._api.events(since=first, until=last, decode=True))
+        return iter(self._api.events(since=first, until=last, decode=True, filters=filters))
 
     def start(self, container: str) -> None:
         """Starts it."""
@@ -274,14 +275,21 @@ class DockerEngine:
     def inspect(self, container: str) -> ContainerState:
         """How it is now."""
         state = self._inspected(container)["State"]
+        killed, started_at = int(state["ExitCode"]) == _KILLED, _epoch(state["StartedAt"])
         return ContainerState(
             running=bool(state["Running"]),
             exit_code=int(state["ExitCode"]),
-            oom_killed=bool(state["OOMKilled"]),
-            started_at=_epoch(state["StartedAt"]),
+            oom_killed=bool(state["OOMKilled"]) or (killed and self._told_out_of_memory(container, started_at)),
+            started_at=started_at,
             finished_at=_epoch(state["FinishedAt"]),
             error=without_queries(str(state.get("Error", ""))),
         )
+
+    def _told_out_of_memory(self, container: str, started_at: float | None) -> bool:
+        """The flag is not there where the engine heard of the end before it heard of its reason; the event is."""
+        filters = {"container": container, "event": "oom"}
+        with translated("asking for its events"):
+            return any(True for _ in self._events(started_at or 1, time.time(), filters))
 
     def memory(self, container: str) -> int:
         """Bytes in use, as `docker stats` reckons them; 0 unless it runs."""

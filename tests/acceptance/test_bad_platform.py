@@ -24,6 +24,7 @@ pytestmark = pytest.mark.acceptance
 NOT_YOURS = " It is the platform's fault, not yours."
 NO_ROOM = f"The platform's worker has no room left on its disk.{NOT_YOURS}"
 ATTEMPTS = 3
+NO_GUARD = "0"  # bytes that have to be free; more, and no run would be taken at all
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 
 
@@ -42,7 +43,10 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
 @pytest.fixture
 def cramped(site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path) -> Iterator[Station]:
     """A worker whose disk has 2 MiB."""
-    with small_disk(tmp_path, "size=2m") as folder, station(site, owner, settings, folder) as here:
+    with (
+        small_disk(tmp_path, "size=2m") as folder,
+        station(site, owner, settings, folder, WORKER_MIN_FREE_DISK=NO_GUARD) as here,
+    ):
         yield here
 
 
@@ -74,7 +78,10 @@ def test_a_disk_too_full_for_what_is_to_be_stored(
 def test_a_disk_without_room_for_another_folder(
     site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path, competition: Competition
 ) -> None:
-    with small_disk(tmp_path, "size=9m,nr_inodes=8") as folder, station(site, owner, settings, folder) as here:
+    with (
+        small_disk(tmp_path, "size=9m,nr_inodes=8") as folder,
+        station(site, owner, settings, folder, WORKER_MIN_FREE_DISK=NO_GUARD) as here,
+    ):
         run = competition.docker_submission()
         here.publish(run)
         assert here.failed(run, running=ATTEMPTS) == NO_ROOM

@@ -48,7 +48,7 @@ def test_a_run_whose_host_dies_is_finished_by_another_within_the_ttl(
             assert statuses(private_queue.end_of(submission)) == ["running", "running", "finished"]
             assert [event["attempt"] for event in other.events("run taken")] == [2]
             assert other.stop() == ExitCode.OK
-    with private_queue.worker() as risen:  # what it has left on its host is its own to remove
+    with private_queue.worker(WORKER_LEASE_TTL=f"{TTL}s") as risen:  # what it has left on its host is its own to remove
         events.wait(message, "destroy", count=2)
         assert orphan in {event.container for event in events.of(message, "destroy")}
         assert risen.stop() == ExitCode.OK

@@ -19,7 +19,7 @@ from tests.support.private_queue import PrivateQueue, statuses
 from tests.support.site import Update
 from worker.demo.competition import zipped
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 LIMIT = 1
 GRACE = 1  # WORKER_STOP_GRACE of the daemons here

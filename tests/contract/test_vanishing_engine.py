@@ -19,6 +19,7 @@ from sandbox.testing import Program
 from tests.contract.engine_proxy import EngineProxy, engine_proxy
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     # The SDK drops a socket that could not connect for the garbage collector to close.
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),

@@ -200,10 +200,10 @@ def test_the_next_life_of_a_worker_finds_what_the_last_one_held(bench: Bench) ->
 
 def test_a_deleted_lease_queue_is_made_again_with_what_was_in_it(bench: Bench) -> None:
     bench.publish(range(2))
-    with bench.consumer(2.0, slots=2) as (consumer, taker):
+    with bench.consumer(6.0, slots=2) as (consumer, taker):
         deliveries = taker.take(2)
         with bench.channel() as channel:
-            channel.queue_delete(bench.terms(2.0).lease_queue.name)
+            channel.queue_delete(bench.terms(6.0).lease_queue.name)
         assert taker.takes_nothing_for(2.5)
         assert taker.gone.empty()
         for one in deliveries:

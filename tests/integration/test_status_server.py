@@ -132,15 +132,17 @@ def drip(connection: socket.socket, ended: threading.Event) -> None:
 
 
 def test_a_client_that_does_not_take_its_answer_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = serving_threads()
     monkeypatch.setattr(rooms, "_PATIENCE", 0.5)
     long = b"x" * (64 << 20)
     with serving({"/": lambda: Answer(long)}) as address, socket.create_connection(address, timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        wait_for_threads(0)
+        wait_for_no_more_than(before)
         assert len(everything(connection)) < len(long)
 
 
 def test_only_a_few_are_served_at_a_time() -> None:
+    before = serving_threads()
     gate, entered = threading.Event(), threading.Semaphore(0)
 
     def slow() -> Answer:
@@ -156,7 +158,7 @@ def test_only_a_few_are_served_at_a_time() -> None:
         assert talk(address) == b""
         gate.set()
         assert all(everything(one).endswith(b"done\n") for one in asked)
-        wait_for_threads(0)
+        wait_for_no_more_than(before)
         assert request(address, "/")[0] == 200
 
 
@@ -186,8 +188,12 @@ def test_an_address_that_is_taken_is_known_at_once(address: tuple[str, int]) -> 
         WebServer(*address)
 
 
-def wait_for_threads(count: int) -> None:
-    until(lambda: sum("process_request" in one.name for one in threading.enumerate()) <= count)
+def serving_threads() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if "process_request" in one.name}
+
+
+def wait_for_no_more_than(before: set[threading.Thread]) -> None:
+    until(lambda: serving_threads() <= before)
 
 
 def until(condition: Callable[[], bool]) -> None:

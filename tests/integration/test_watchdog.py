@@ -21,7 +21,7 @@ from worker.demo import images
 from worker.demo.engine import connect
 from worker.demo.parts import Parts
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 MIB = 1 << 20
 LIMIT, GRACE = 1.0, 0.5
 PROFILE = SecurityProfile(memory=256 * MIB, cpus=1, pids=64, shm_size=16 * MIB)

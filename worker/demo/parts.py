@@ -2,7 +2,7 @@
 
     python -m worker.demo.parts up | down | run -- COMMAND...
 
-`run` hands the parts to the command as CODALAB_PARTS (JSON), gives its exit code back, and stops what it
+`run` hands the parts to the command as DEMO_PARTS (JSON), gives its exit code back, and stops what it
 started.
 """
 
@@ -25,7 +25,7 @@ from worker.demo.signals import polite_child, terminable, undisturbed
 from worker.demo.state import State, locked_state
 
 PARTS: dict[str, Part] = {"rabbitmq": rabbitmq, "engine": engine, "azurite": azurite, "registry": registry}
-ENVIRONMENT_NAME = "CODALAB_PARTS"
+ENVIRONMENT_NAME = "DEMO_PARTS"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ PARTS = Parts("amqp://a:b@127.0.0.1:1/%2F", "http://a:b@127.0.0.1:2", "unix:///x
 
 
 def test_parts_travel_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CODALAB_PARTS", PARTS.to_json())
+    monkeypatch.setenv("DEMO_PARTS", PARTS.to_json())
     assert Parts.from_environment() == PARTS
 
 
