@@ -36,7 +36,7 @@ def shared_worker(
         yield running
         assert running.stop() == 0
     label = f"{WORKER}={identity(running.temp_dir, client.info()['Name'])}"
-    assert client.containers.list(all=True, filters={"label": label}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"label": label}) == []
     assert list((running.temp_dir / "runs").iterdir()) == []
 
 

@@ -242,7 +242,7 @@ def test_it_leaves_no_trace(cases: Cases, owner: Owner, management: Management, 
     assert isinstance(queues, list)
     assert not [one["name"] for one in queues if "check." in one["name"]]
     own = identity(folder / "temp", client.info()["Name"])
-    assert not client.containers.list(all=True, filters={"label": f"{labels.WORKER}={own}"})
+    assert not client.containers.list(all=True, ignore_removed=True, filters={"label": f"{labels.WORKER}={own}"})
 
 
 def test_what_a_dead_worker_left_is_told(cases: Cases, client: docker.DockerClient) -> None:

@@ -126,7 +126,7 @@ def test_an_interrupted_exec_leaves_no_container(
     _, said = process.communicate(timeout=10)
     assert process.returncode == ExitCode.RUN_FAILED
     assert said == b"interrupted\n"
-    assert client.containers.list(all=True, filters={"id": started.container}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"id": started.container}) == []
     assert list((tmp_path / "temp").iterdir()) == []
 
 

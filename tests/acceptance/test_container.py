@@ -170,7 +170,7 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
         stopped.result()
     assert worker.exit_code() == ExitCode.OK
     assert statuses(private_queue.end_of(last, PATIENCE)) == ["running", "finished"]
-    left = client.containers.list(all=True, filters={"label": RUN})
+    left = client.containers.list(all=True, ignore_removed=True, filters={"label": RUN})
     assert not {one.labels[RUN] for one in left} & set(messages)
     assert list((temp_dir / "runs").iterdir()) == []
     assert private_queue.ready() == 0

@@ -94,7 +94,7 @@ def test_a_run_outlives_a_restart_of_its_engine(
         assert daemon.stop() == ExitCode.OK
     assert list((daemon.temp_dir / "runs").iterdir()) == []
     with closing(engine.connect(own_engine.host)) as client:
-        assert client.containers.list(all=True) == []
+        assert client.containers.list(all=True, ignore_removed=True) == []
 
 
 def test_a_container_that_ended_with_its_engine_while_no_worker_watched_is_nobodys_fault(

@@ -53,7 +53,7 @@ def starts(events: EngineEvents, message: str) -> list[str]:
 def check_nothing_left(queue: PrivateQueue, message: str, daemon: WorkerProcess, client: docker.DockerClient) -> None:
     assert daemon.stop() == ExitCode.OK
     assert queue.ready() == 0
-    assert client.containers.list(all=True, filters={"label": f"{RUN}={message}"}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"label": f"{RUN}={message}"}) == []
     assert list((daemon.temp_dir / "runs").iterdir()) == []
     (record,) = (daemon.temp_dir / "journal").iterdir()
     text = record.read_text()

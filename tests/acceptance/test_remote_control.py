@@ -105,7 +105,7 @@ def test_terminate_kills_the_container_and_tells_the_site(
         assert remote.inspect(NODE).stats()[NODE]["total"] == {RUN_TASK: 2}
         assert daemon.stop() == ExitCode.OK
     assert queue.ready() == 0
-    assert client.containers.list(all=True, filters={"label": f"{RUN}={message}"}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"label": f"{RUN}={message}"}) == []
     assert list((daemon.temp_dir / "runs").iterdir()) == []
     assert submission.task_args["secret"] not in told + daemon.log.read_text()
 

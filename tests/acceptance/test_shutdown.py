@@ -135,7 +135,7 @@ def check_given_back(
     """The message is in the queue again, the site has heard of no end, and neither container nor folder is left."""
     assert queue.ready() == ready
     assert statuses(queue.so_far(submission)) == ["running"]
-    assert client.containers.list(all=True, filters={"label": f"{RUN}={message}"}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"label": f"{RUN}={message}"}) == []
     assert list((daemon.temp_dir / "runs").iterdir()) == []
 
 

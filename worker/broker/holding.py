@@ -227,8 +227,9 @@ class Holding:
 
     def _take_in_hand_again(self) -> None:
         """What the lease queue holds: leases that were missing, and, after a start, those of an earlier life."""
-        if not self.leasing or not self.channel or not self.channel.is_open:
+        if not self.leasing or not self._connection or not self.channel or not self.channel.is_open:
             return
+        self._queues.declare(self._connection, self.terms.lease_queue)  # somebody may have deleted it meanwhile
         strays, missed = [], self._misses_some()
         while copy := self.channel.fetch():
             if not self._attach(copy):
@@ -238,7 +239,7 @@ class Holding:
             _log.info("the leases of the runs in work are in hand again")
         for stray in strays:
             self._take_stray(stray)
-        if (self._misses_some() or self._searches) and self._connection:
+        if self._misses_some() or self._searches:
             # The broker may not have noticed yet that our last connection is gone. A consumer would be told when
             # it has, but would also be sent the copies that renewals fetch.
             self._connection.call_later(self.terms.period / 4, self._take_in_hand_again)
