@@ -28,7 +28,8 @@ def exec_command(settings: dict[str, str], temp_dir: Path, message: Path) -> sub
 
 
 def containers_of(client: docker.DockerClient, folder: Path) -> list[object]:
-    return list(client.containers.list(all=True, filters={"label": f"{WORKER}={identity(folder, gethostname())}"}))
+    label = f"{WORKER}={identity(folder, gethostname())}"
+    return list(client.containers.list(all=True, ignore_removed=True, filters={"label": label}))
 
 
 def message_of(competition: Competition, path: Path, script: str) -> Path:
