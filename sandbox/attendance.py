@@ -62,6 +62,7 @@ class Attendance:
         output: Output,
         *,
         ended: Callable[[], None],
+        ended_by_us: Callable[[], bool],
         stopped: threading.Event,
         patience: float,
         found: bool,
@@ -69,6 +70,7 @@ class Attendance:
         self._engine = engine
         self._output = output
         self._ended = ended
+        self._ended_by_us = ended_by_us
         self._stopped = stopped
         self._patience = patience
         self._found = found
@@ -81,7 +83,7 @@ class Attendance:
         if not self._found:
             try:
                 self._read_to_the_end(container, until, logs)
-                return self._engine.inspect(container)
+                return self._unless_killed_by_another(container)
             except EngineUnreachable as away:
                 self._wait_for_engine(until, away)
         while True:
@@ -89,6 +91,13 @@ class Attendance:
                 return self._see_it_end_again(container, until, logs)
             except EngineUnreachable as away:
                 self._wait_for_engine(until, away)
+
+    def _unless_killed_by_another(self, container: str) -> ContainerState:
+        """An engine that shuts down ends its containers first, and still answers for a moment."""
+        state = self._engine.inspect(container)
+        if state.exit_code in _SIGNALLED and not self._ended_by_us() and self._engine.was_killed(container):
+            raise ContainerLost(f"The container was ended by its engine, exit code {state.exit_code}.")
+        return state
 
     def known(self, container: str) -> ContainerState:
         """How it is now. Raises `ContainerLost` where it is gone."""

@@ -256,6 +256,10 @@ class ContainerEngine(Protocol):
         """Its output from the first byte that the engine still has (`SecurityProfile.log_size`), running or not."""
         ...
 
+    def was_killed(self, container: str) -> bool:
+        """Whether it was sent a signal from outside: by this worker, somebody else, or the engine itself at its end."""
+        ...
+
     def was_up_at(self, moment: float) -> bool | None:
         """Whether this engine, and not one before its restart, saw that moment (epoch seconds); None: nobody knows."""
         ...

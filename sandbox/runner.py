@@ -121,6 +121,7 @@ class Container:
             self._engine,
             self._output,
             ended=self._watchdog.ended,
+            ended_by_us=lambda: self._watchdog.cause is not None,
             stopped=self._stopped,
             patience=self._sandbox.patience,
             found=self._found is not None,

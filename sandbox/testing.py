@@ -266,6 +266,11 @@ class FakeEngine:
         """Its output from the first byte."""
         return self._held(container).follow()
 
+    def was_killed(self, container: str) -> bool:
+        """Nobody but the worker sends signals to these."""
+        del container
+        return False
+
     def was_up_at(self, moment: float) -> bool:
         """True since the latest `restart`."""
         self._reach()

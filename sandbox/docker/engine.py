@@ -243,6 +243,11 @@ class DockerEngine:
                 return True
             return None if sum(1 for _ in self._events(moment, time.time())) >= _EVENTS_REMEMBERED else False
 
+    def was_killed(self, container: str) -> bool:
+        """Whether a signal was sent to it from outside, which the engine notes of itself, too, when it shuts down."""
+        with translated("asking for its events"):
+            return any(True for _ in self._events(1, time.time(), {"container": container, "event": "kill"}))
+
     def _events(self, since: float, until: float, filters: dict[str, str] | None = None) -> Iterator[object]:
         first, last = (cast("int", f"{moment:.9f}") for moment in (since, until))  # the API takes a fraction as text
         return iter(self._api.events(since=first, until=last, decode=True, filters=filters))
