@@ -63,6 +63,7 @@ class Campaign:
         self._make_good()
         self._wait(lambda: not self.witness.open, until=self.plan.minutes * 60)
         self._wait(lambda: self.place.messages_left() == 0, until=self._elapsed + 2 * self.plan.ttl)
+        self._wait(self._is_tidy, until=self._elapsed + 2 * self.plan.ttl)
         self._exit_codes = [member.stop() for member in self.members]
         self.witness.drain()
         return self._figures()
@@ -70,6 +71,10 @@ class Campaign:
     @property
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
+
+    def _is_tidy(self) -> bool:
+        """A worker that was killed waits, for as long as a lease may last, for the messages of what it left."""
+        return not self.witness.containers_left() and not any(member.leftovers() for member in self.members)
 
     def _publish(self) -> None:
         """A few more than there are slots, so that there are runs to come whatever happens."""
