@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox.wall import take_down
 from tests.support import discretion
 
 COMMAND = (sys.executable, "-m", "worker")
@@ -79,6 +80,7 @@ def worker(settings: Mapping[str, str], folder: Path, *, wait: bool = True) -> I
         yield running
     finally:
         _end(process)
+        take_down(temp_dir)  # one that was killed left its walls standing, which nobody could remove
     discretion.check_log(log, settings)
 
 
