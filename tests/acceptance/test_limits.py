@@ -146,9 +146,9 @@ def test_a_worker_that_was_killed_leaves_no_mount_to_the_next(
         assert mounted_below(runs)
         os.kill(daemon.process.pid, signal.SIGKILL)
         daemon.process.wait()
-    assert mounted_below(runs)
-    with private_queue.worker():
-        private_queue.open_gate()
-        assert statuses(private_queue.end_of(submission))[-1] == "finished"
+        assert mounted_below(runs)
+        with private_queue.worker():
+            private_queue.open_gate()
+            assert statuses(private_queue.end_of(submission))[-1] == "finished"
     assert mounted_below(private_queue.folder) == []
     assert loop_devices_below(Path(private_queue.folder)) == []

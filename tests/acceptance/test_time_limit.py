@@ -1,6 +1,8 @@
 """A container past its time limit is stopped in time, whatever it, its output or the broker does.
 
-The engine's own events are the witness of when it started and ended, never the worker.
+The engine's own events are the witness of when it started and was sent signals, and the kernel of when its last
+process ended, never the worker. The engine tells of an end only when it has gone through the output that it
+holds by then, line by line: under a flood of short lines that is seconds later.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+import docker
 import pytest
 
 from protocol.run import Role
@@ -16,6 +19,7 @@ from tests.support.competition import PROGRAM, Competition, Submission
 from tests.support.engine_events import EngineEvents
 from tests.support.fault_proxy import FaultProxy
 from tests.support.private_queue import PrivateQueue, statuses
+from tests.support.process_end import end_of_processes
 from tests.support.site import Update
 from worker.demo.competition import zipped
 
@@ -45,19 +49,24 @@ BOTH = pytest.mark.parametrize(
 )
 
 
-# Known, and to be mended: the engine keeps a log since runs are resumed, and its signals are late under a flood.
-LATE = pytest.mark.xfail(reason="some seconds too late under a flood of short lines", strict=False)
-CASES = [pytest.param(*PROGRAMS[name], id=name, marks=[LATE] if "floods" in name else []) for name in PROGRAMS]
-
-
-@pytest.mark.parametrize(("script", "heeds"), CASES)
+@pytest.mark.parametrize(("script", "heeds"), PROGRAMS.values(), ids=PROGRAMS)
 def test_a_submission_is_stopped_at_its_limit(
-    run: Runner, competition: Competition, events: EngineEvents, script: str, heeds: bool
+    run: Runner,
+    competition: Competition,
+    events: EngineEvents,
+    client: docker.DockerClient,
+    script: str,
+    heeds: bool,
 ) -> None:
     submission = endless_submission(competition, script)
     message = run.publish(submission)
+    started = events.wait(message, "start")
+    ended = end_of_processes(client, started.container)
     updates = run.site.updates_until_end(submission.task_id)
-    check_times(events, message, Role.PARTICIPANT, heeds=heeds)
+    due = LIMIT if heeds else LIMIT + GRACE
+    assert due <= ended.result(timeout=0) - started.time <= due + TOLERANCE
+    if "yes" not in script:
+        check_times(events, message, Role.PARTICIPANT, heeds=heeds)
     check_submission_blamed(submission, updates)
     assert not events.of(message, "create", Role.SCORING)
 

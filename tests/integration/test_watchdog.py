@@ -24,7 +24,7 @@ from worker.demo.parts import Parts
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 MIB = 1 << 20
 LIMIT, GRACE = 1.0, 0.5
-PROFILE = SecurityProfile(memory=256 * MIB, cpus=1, pids=64, shm_size=16 * MIB)
+PROFILE = SecurityProfile(memory=256 * MIB, cpus=1, pids=64, shm_size=16 * MIB, log_size=MIB)
 LABELS = {"purpose": "watchdog-test"}
 
 IGNORE = "trap '' TERM; "
