@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import tarfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from docker.errors import APIError, NotFound
 
 from sandbox.cancellation import Cancellation
+from sandbox.docker import engine_events
 from sandbox.docker.attach import DockerAttachment
+from sandbox.docker.bare_image import bare_image
 from sandbox.docker.client import EngineClient, EngineTls
 from sandbox.docker.container_config import container_config
+from sandbox.docker.container_state import KILLED, container_state
 from sandbox.docker.credentials import registry_login
 from sandbox.docker.engine_log import EngineLog
 from sandbox.docker.errors import (
@@ -31,9 +30,8 @@ from sandbox.docker.errors import (
     start_error,
     tolerating,
     translated,
-    without_queries,
 )
-from sandbox.docker.facts import host_facts
+from sandbox.docker.facts import engine_report, host_facts
 from sandbox.docker.image_files import obstacle
 from sandbox.docker.image_removal import remove_image
 from sandbox.docker.memory import memory_in_use
@@ -58,8 +56,6 @@ _TIMEOUT = 120.0
 # A kill must not wait behind anything: it has connections of its own, and whoever sends it tries again.
 _KILL_TIMEOUT = 3.0
 _PULL_PATIENCE = 120.0
-_EVENTS_REMEMBERED = 256
-_KILLED = 137
 # Somebody looks at a page meanwhile.
 _GLANCE_TIMEOUT = 3.0
 # A socket's time-out must stay below 2**31 milliseconds.
@@ -125,16 +121,7 @@ class DockerEngine:
         """What it says of itself, for an operator to read."""
         with translated("asking for its facts"):
             info = self._api.info()
-        return EngineReport(
-            version=info.get("ServerVersion", ""),
-            api_version=self._version or "",
-            storage_driver=info.get("Driver", ""),
-            cgroup_version=str(info.get("CgroupVersion", "")),
-            architecture=info.get("Architecture", ""),
-            default_runtime=info.get("DefaultRuntime", ""),
-            clock=datetime.fromisoformat(info["SystemTime"]).timestamp(),
-            warnings=tuple(info.get("Warnings") or ()),
-        )
+        return engine_report(info, self._version or "")
 
     @cached_property
     def _glances(self) -> EngineClient:
@@ -196,17 +183,9 @@ class DockerEngine:
         with translated("removing an image"):
             return remove_image(self._api, image, names)
 
-    @contextmanager
-    def empty_image(self, *, program: bytes | None = None) -> Iterator[Image]:
+    def empty_image(self, *, program: bytes | None = None) -> AbstractContextManager[Image]:
         """An image without any file but `program` at /program, that is gone after the block."""
-        with translated("making an empty image"):
-            answer = self._api.import_image_from_data(_bare_folders(program))
-        image = json.loads(answer)["status"]
-        try:
-            yield Image(image, image)
-        finally:
-            with translated("removing an empty image"), tolerating(HTTPStatus.NOT_FOUND):
-                self._api.remove_image(image, force=True)
+        return bare_image(self._api, program)
 
     def create(self, spec: ContainerSpec) -> str:
         """Makes the container, not started, and returns its id."""
@@ -238,19 +217,11 @@ class DockerEngine:
 
     def was_up_at(self, moment: float) -> bool | None:
         """Its memory of events tells: it ends with the engine's process, and holds the last few hundred."""
-        with translated("asking for its events"):
-            if any(True for _ in self._events(1, moment)):
-                return True
-            return None if sum(1 for _ in self._events(moment, time.time())) >= _EVENTS_REMEMBERED else False
+        return engine_events.was_up_at(self._api, moment)
 
     def was_killed(self, container: str) -> bool:
         """Whether a signal was sent to it from outside, which the engine notes of itself, too, when it shuts down."""
-        with translated("asking for its events"):
-            return any(True for _ in self._events(1, time.time(), {"container": container, "event": "kill"}))
-
-    def _events(self, since: float, until: float, filters: dict[str, str] | None = None) -> Iterator[object]:
-        first, last = (cast("int", f"{moment:.9f}") for moment in (since, until))  # the API takes a fraction as text
-        return iter(self._api.events(since=first, until=last, decode=True, filters=filters))
+        return engine_events.was_killed(self._api, container)
 
     def start(self, container: str) -> None:
         """Starts it."""
@@ -279,22 +250,11 @@ class DockerEngine:
 
     def inspect(self, container: str) -> ContainerState:
         """How it is now."""
-        state = self._inspected(container)["State"]
-        killed, started_at = int(state["ExitCode"]) == _KILLED, _epoch(state["StartedAt"])
-        return ContainerState(
-            running=bool(state["Running"]),
-            exit_code=int(state["ExitCode"]),
-            oom_killed=bool(state["OOMKilled"]) or (killed and self._told_out_of_memory(container, started_at)),
-            started_at=started_at,
-            finished_at=_epoch(state["FinishedAt"]),
-            error=without_queries(str(state.get("Error", ""))),
-        )
-
-    def _told_out_of_memory(self, container: str, started_at: float | None) -> bool:
-        """The flag is not there where the engine heard of the end before it heard of its reason; the event is."""
-        filters = {"container": container, "event": "oom"}
-        with translated("asking for its events"):
-            return any(True for _ in self._events(started_at or 1, time.time(), filters))
+        state = container_state(self._inspected(container)["State"])
+        if state.exit_code != KILLED or state.oom_killed:
+            return state
+        # The flag is not there where the engine heard of the end before it heard of its reason; the event is.
+        return replace(state, oom_killed=engine_events.was_out_of_memory(self._api, container, state.started_at))
 
     def memory(self, container: str) -> int:
         """Bytes in use, as `docker stats` reckons them; 0 unless it runs."""
@@ -334,24 +294,3 @@ class DockerEngine:
     def _client(self, timeout: float) -> EngineClient:
         with translated("connecting to it"):
             return EngineClient(self._host, tls=self._tls, timeout=timeout, version=self._version)
-
-
-def _bare_folders(program: bytes | None) -> bytes:
-    """A tar archive of the folders that a GPU's driver expects to find in an image, and of `program`."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in ("etc", "usr", "usr/bin", "usr/lib"):
-            folder = tarfile.TarInfo(name)
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-            archive.addfile(folder)
-        if program is not None:
-            file = tarfile.TarInfo("program")
-            file.size, file.mode = len(program), 0o755
-            archive.addfile(file, io.BytesIO(program))
-    return buffer.getvalue()
-
-
-def _epoch(text: str) -> float | None:
-    """Seconds since 1970 of the engine's RFC 3339 time; None for its zero time, the year 1."""
-    moment = datetime.fromisoformat(text)
-    return moment.timestamp() if moment.year > 1 else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sandbox.engine import HostFacts
+from sandbox.engine import EngineReport, HostFacts
 
 # With --userns-remap the engine keeps its data in a folder named after the host's ids of a container's root.
 _REMAPPED = re.compile(r"/(\d+)\.(\d+)/?$")
@@ -30,6 +31,20 @@ def host_facts(info: Mapping[str, Any], version: Mapping[str, Any]) -> HostFacts
         remapped_root=_remapped_root(info) if "userns" in security else None,
         limits_not_held=tuple(name for key, name in _LIMITS.items() if info.get(key) is False),
         data_root=str(info.get("DockerRootDir") or ""),
+    )
+
+
+def engine_report(info: Mapping[str, Any], api_version: str) -> EngineReport:
+    """What an operator reads."""
+    return EngineReport(
+        version=info.get("ServerVersion", ""),
+        api_version=api_version,
+        storage_driver=info.get("Driver", ""),
+        cgroup_version=str(info.get("CgroupVersion", "")),
+        architecture=info.get("Architecture", ""),
+        default_runtime=info.get("DefaultRuntime", ""),
+        clock=datetime.fromisoformat(info["SystemTime"]).timestamp(),
+        warnings=tuple(info.get("Warnings") or ()),
     )
 
 
