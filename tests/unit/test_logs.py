@@ -85,10 +85,10 @@ def test_nothing_secret_is_left_in_values_of_any_kind(value: object) -> None:
 
 
 def test_a_very_long_line_is_redacted_in_no_time() -> None:
-    text = "https://" * 20_000 + "a" * 200_000 + "password" * 20_000 + " " + "authorization: " * 10_000
+    text = "https://" * 5_000 + "a" * 50_000 + "password" * 5_000 + " " + "authorization: " * 2_500
     began = time.process_time()
     logs.redact(text)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 1
 
 
 @pytest.fixture
