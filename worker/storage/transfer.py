@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -28,12 +29,13 @@ from worker.storage.exchange import (
     finish,
     make_session,
 )
-from worker.storage.upload import Source, is_azure, put_headers
+from worker.storage.upload import Source, Tally, is_azure, put_headers
 from worker.storage.version import Version
 
 T = TypeVar("T")
 
 _CONNECTIONS = 16  # kept alive per store
+_BLOCKS_AT_ONCE = 4  # of one file: a store's answer to each is waited for while others are sent
 _LONGEST_WAIT = 4.0
 
 
@@ -181,12 +183,15 @@ class Transfers:
     def _put_blocks(
         self, url: SignedUrl, file: Source, content_type: str, until: Deadline, sent: Callable[[int], None]
     ) -> None:
+        tally = Tally(sent)
+
         def put(block: Block) -> str:
-            body = partial(file.piece, block.start, block.length, until, sent)
+            body = partial(file.piece, block.start, block.length, until, partial(tally.moved, block.start))
             self._put(block_url(url, block), {}, body, until)
             return block.id
 
-        listed = block_list([put(block) for block in blocks(file.size)])
+        with ThreadPoolExecutor(_BLOCKS_AT_ONCE, thread_name_prefix="block") as pool:
+            listed = block_list(list(pool.map(put, blocks(file.size))))  # the first that fails ends those not begun
         self._put(block_list_url(url), {"x-ms-blob-content-type": content_type}, lambda: listed, until)
 
     def _put(
