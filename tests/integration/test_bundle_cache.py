@@ -265,6 +265,16 @@ def test_the_least_recently_used_leave_first(worker: Worker) -> None:
     assert worker.moved("b") == 100 * KIB
 
 
+def test_bytes_that_a_crash_left_without_a_record_are_taken_up_or_leave_in_their_turn(worker: Worker) -> None:
+    for name in ("a", "b"):
+        worker.moved(name)
+        next(worker.shelf.glob("*.json")).unlink()
+    assert [worker.moved("b") for _ in range(2)] == [100 * KIB, 0]
+    assert len(worker.bundles()) == 2
+    assert [worker.moved(name) for name in ("c", "b", "c")] == [100 * KIB, 0, 0]
+    assert len(worker.bundles()) == 2
+
+
 def test_a_bundle_that_is_larger_than_the_cache_is_used_but_not_kept(worker: Worker) -> None:
     worker.moved("a")
     worker.store.blobs["b"] = zip_like(300 * KIB)

@@ -170,6 +170,15 @@ def test_the_bytes_arrive_whatever_happens_on_the_way(
     assert len(store.requests) == len(steps)
 
 
+def test_an_archive_is_not_hashed_for_it_has_checksums_inside(
+    store: Store, transfers: Transfers, tmp_path: Path
+) -> None:
+    archive = b"PK\3\4" + DATA
+    url = store.will(lambda handler: handler.answer(200, archive, Content_MD5=base64.b64encode(b"0" * 16).decode()))
+    assert download(transfers, url, tmp_path) == archive
+    assert len(store.requests) == 1
+
+
 def test_a_resume_asks_for_the_rest_of_the_same_version(store: Store, transfers: Transfers, tmp_path: Path) -> None:
     download(transfers, store.will(cut(500_000, **RESUMABLE), rest()), tmp_path)
     first, second = store.requests
