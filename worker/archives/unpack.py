@@ -94,7 +94,7 @@ def _unpack_entry(handle: int, entry: Entry, place: _Place, spans: _Spans) -> No
         return
     start = data_offset(handle, entry)
     spans.add(entry.offset, start + entry.packed)
-    with os.fdopen(place.make_file(entry), "wb", buffering=0) as file:
+    with os.fdopen(place.make_file(entry), "wb") as file:  # unbuffered, a disk that fills up would cut the end
         for piece in content(handle, entry, start):
             place.budget.spend(len(piece))
             file.write(piece)

@@ -167,7 +167,7 @@ class Transfers:
         until = Deadline.after(deadline, url)
         handle, name = tempfile.mkstemp(prefix=".download-", dir=target.parent)
         try:
-            with os.fdopen(handle, "wb", buffering=0) as file:
+            with os.fdopen(handle, "wb") as file:
                 download = Download(
                     self._session, url, file, limit=limit, deadline=until, progress=progress, known=known
                 )
