@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 
 from protocol.urls import SignedUrl
+from worker.counters import Direction, NoCounters
 from worker.storage.errors import StoreUnavailable, TooLarge, UrlRefused
 from worker.storage.transfer import Transfers
 
@@ -429,12 +430,6 @@ def test_an_upload_to_a_silent_store_ends_at_the_deadline(store: Store, transfer
         upload(transfers, store.will(silence), tmp_path, deadline=0.4)
 
 
-def test_a_value_is_uploaded_from_memory(store: Store, transfers: Transfers) -> None:
-    transfers.upload_bytes(store.will(status(500), status(201)), b"text", content_type="text/plain", deadline=5)
-    assert [request.body for request in store.requests] == [b"text", b"text"]
-    assert store.requests[0].headers["Content-Type"] == "text/plain"
-
-
 def in_blocks(store: Store, folder: Path, size: int, *steps: Step, **changes: Any) -> None:
     (folder / "file").write_bytes(bytes(size))
     with Transfers(attempts=4, first_wait=0.01, block_threshold=1_000_000) as transfers:
@@ -481,6 +476,24 @@ def test_the_progress_of_blocks_adds_up(store: Store, tmp_path: Path) -> None:
     in_blocks(store, tmp_path, 9_000_000, status(201), progress=lambda done, total: told.append((done, total)))
     assert told == sorted(told)
     assert told[-1] == (9_000_000, 9_000_000)
+
+
+class Tally(NoCounters):
+    def __init__(self) -> None:
+        self.moved: dict[str, int] = {"down": 0, "up": 0}
+
+    def transferred(self, direction: Direction, size: int) -> None:
+        self.moved[direction] += size
+
+
+def test_every_byte_is_counted(store: Store, tmp_path: Path) -> None:
+    tally = Tally()
+    with Transfers(tally, block_threshold=1_000_000) as transfers:
+        download(transfers, store.will(whole()), tmp_path)
+        assert tally.moved == {"down": len(DATA), "up": 0}
+        upload(transfers, store.will(status(201)), tmp_path, bytes(9_000_000))
+        once(transfers, store.will(status(201)), tmp_path / "target")
+    assert tally.moved == {"down": len(DATA), "up": 9_000_000 + len(DATA)}
 
 
 def test_s3_gets_one_plain_put_however_large(store: Store, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_only_http_urls_are_asked_for(text: str, tmp_path: Path) -> None:
         with pytest.raises(UrlRefused):
             transfers.download(url, tmp_path / "x", deadline=1)
         with pytest.raises(UrlRefused):
-            transfers.upload_bytes(url, b"", content_type="text/plain", deadline=1)
+            transfers.upload(url, tmp_path / "x", content_type="text/plain", deadline=1)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -44,7 +44,7 @@ class Download:
         *,
         limit: int | None,
         deadline: Deadline,
-        progress: Progress | None,
+        progress: Progress,
         known: Version = Version(),  # noqa: B008 -- it is frozen
     ) -> None:
         self._session = session
@@ -132,8 +132,7 @@ class Download:
             self._file.write(chunk)
             if self._checksum:
                 self._digest.update(chunk)
-            if self._progress:
-                self._progress(self.received, self._total or 0)
+            self._progress(self.received, self._total or 0)
 
     def _read(self, response: requests.Response) -> bytes:
         """What the socket has: a `read` that waits for a full chunk would let a drip outlive the deadline."""

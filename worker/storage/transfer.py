@@ -16,7 +16,9 @@ from typing import Self, TypeVar
 import tenacity
 
 from protocol.urls import SignedUrl
+from worker.counters import NO_COUNTERS, Counters
 from worker.storage.azure import Block, block_list, block_list_url, block_url, blocks
+from worker.storage.counted import counted
 from worker.storage.download import Download, Progress
 from worker.storage.errors import StoreUnavailable, UrlRefused
 from worker.storage.exchange import (
@@ -40,7 +42,7 @@ _LONGEST_WAIT = 4.0
 
 
 class Transfers:
-    """The worker's HTTP sessions, shared by all threads. Close it, or use it in a `with`.
+    """The worker's HTTP sessions, shared by all threads. Close it, or use it in a `with`. `counters` hear of each byte.
 
     What fails in a way that may pass is tried `attempts` times in all, with waits of about
     `first_wait` seconds, then twice that and so on, with jitter. To Azure, files above
@@ -50,7 +52,15 @@ class Transfers:
     before may overstay them by a minute.
     """
 
-    def __init__(self, *, attempts: int = 5, first_wait: float = 0.25, block_threshold: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        counters: Counters = NO_COUNTERS,
+        *,
+        attempts: int = 5,
+        first_wait: float = 0.25,
+        block_threshold: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._counters = counters
         self._attempts = attempts
         self._first_wait = first_wait
         self._block_threshold = block_threshold
@@ -118,7 +128,7 @@ class Transfers:
         check_url(url)
         until = Deadline.after(deadline, url)
         with Source.open(source) as file:
-            sent = _counting(progress, file.size)
+            sent = self._sent(progress, file.size)
             if is_azure(url) and file.size > self._block_threshold:
                 self._put_blocks(url, file, content_type, until, sent)
             else:
@@ -145,13 +155,8 @@ class Transfers:
         check_url(url)
         until = Deadline.after(deadline, url, silence=silence)
         with Source.open(source) as file:
-            body = partial(file.piece, 0, file.size, until, _counting(progress, file.size))
+            body = partial(file.piece, 0, file.size, until, self._sent(progress, file.size))
             return self._put(url, put_headers(url, content_type, version=version), body, until, attempts=1)
-
-    def upload_bytes(self, url: SignedUrl, data: bytes, *, content_type: str, deadline: float) -> None:
-        """Stores a small value. Raises `UrlRefused` or `StoreUnavailable`."""
-        check_url(url)
-        self._put(url, put_headers(url, content_type), lambda: data, Deadline.after(deadline, url))
 
     def _fetched(
         self,
@@ -165,12 +170,11 @@ class Transfers:
         """The download, when its file is in place."""
         check_url(url)
         until = Deadline.after(deadline, url)
+        heard = counted(self._counters, "down", progress)
         handle, name = tempfile.mkstemp(prefix=".download-", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                download = Download(
-                    self._session, url, file, limit=limit, deadline=until, progress=progress, known=known
-                )
+                download = Download(self._session, url, file, limit=limit, deadline=until, progress=heard, known=known)
                 self._retry(download.attempt, until, self._attempts)
                 os.fchmod(file.fileno(), 0o644)
             Path(name).rename(target)
@@ -179,6 +183,10 @@ class Transfers:
                 Path(name).unlink()
             raise
         return download
+
+    def _sent(self, progress: Progress | None, size: int) -> Callable[[int], None]:
+        heard = counted(self._counters, "up", progress)
+        return lambda position: heard(position, size)
 
     def _put_blocks(
         self, url: SignedUrl, file: Source, content_type: str, until: Deadline, sent: Callable[[int], None]
@@ -218,7 +226,3 @@ class Transfers:
         except Hiccup as hiccup:
             times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
             raise StoreUnavailable(until.url, f"{hiccup.reason}, after {times}") from None
-
-
-def _counting(progress: Progress | None, total: int) -> Callable[[int], None]:
-    return (lambda position: progress(position, total)) if progress else (lambda _position: None)
