@@ -35,7 +35,6 @@ from worker.folders import TempDir, identity
 from worker.journal import Journals
 from worker.profiles import make_profiles
 from worker.set_up import SetUpError, UnreachableError
-from worker.storage.counted import CountedStore
 from worker.storage.store import Store
 from worker.storage.transfer import Transfers
 from worker.tools import Progress, Tools, UpdateSink
@@ -118,10 +117,9 @@ def tools(
     """
     held = TempDir(temp_dir or settings.submission_temp_dir)
     try:
-        with Transfers() as transfers:
-            counted = CountedStore(transfers, counters)
-            cache = None if store else bundle_cache(settings, counted)
-            yield _gathered(settings, updates, held, store or counted, cache, progress, counters)
+        with Transfers(counters) as transfers:
+            cache = None if store else bundle_cache(settings, transfers)
+            yield _gathered(settings, updates, held, store or transfers, cache, progress, counters)
     finally:
         held.close()
 

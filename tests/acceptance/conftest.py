@@ -10,7 +10,7 @@ from sandbox.labels import WORKER
 from tests.support.competition import Submission
 from tests.support.engine_events import EngineEvents
 from tests.support.fault_proxy import FaultProxy
-from tests.support.fixtures import client, competition, management, owner, parts, settings, site
+from tests.support.fixtures import client, competition, contest, management, owner, parts, settings, site, store
 from tests.support.private_queue import PrivateQueue
 from tests.support.rabbit import Management, Owner
 from tests.support.s3 import S3Store, s3_server
@@ -18,7 +18,17 @@ from tests.support.site import Site, Update
 from tests.support.worker_process import WorkerProcess, worker
 from worker.folders import identity
 
-__all__ = ["client", "competition", "management", "owner", "parts", "settings", "site"]  # fixtures taken in
+__all__ = [  # fixtures taken in
+    "client",
+    "competition",
+    "contest",
+    "management",
+    "owner",
+    "parts",
+    "settings",
+    "site",
+    "store",
+]
 
 
 @pytest.fixture(scope="session")

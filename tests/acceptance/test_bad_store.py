@@ -9,14 +9,13 @@ from typing import Any
 import docker
 import pytest
 
-from tests.support.bad_store import Answer, BadStore, Fault, bad_store
+from tests.support.bad_store import Answer, BadStore, Fault
 from tests.support.competition import Competition, Submission
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
 from worker.demo.blobs import BlobStore
 from worker.demo.competition import zipped
-from worker.demo.parts import Parts
 
 pytestmark = pytest.mark.acceptance
 
@@ -57,18 +56,6 @@ def method(name: str) -> str:
 
 def label(value: object) -> str:
     return value if isinstance(value, str) else str(getattr(value, "name", value)).lower()
-
-
-@pytest.fixture(scope="module")
-def store(parts: Parts) -> Iterator[BadStore]:
-    with bad_store(parts.blob_endpoint) as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
-def contest(competition: Competition, store: BadStore) -> Competition:
-    """Like any other, but for the address of its store."""
-    return Competition(competition.store, competition.container, competition.image, store.endpoint)
 
 
 @pytest.fixture(scope="module")

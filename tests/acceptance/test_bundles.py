@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.support.bad_store import BadStore, bad_store
+from tests.support.bad_store import BadStore
 from tests.support.competition import Competition, Submission
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
 from worker.demo.competition import zipped
-from worker.demo.parts import Parts
 
 pytestmark = pytest.mark.acceptance
 
@@ -109,13 +108,6 @@ RUNS: dict[str, Make] = {
         )
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def store(parts: Parts) -> Iterator[BadStore]:
-    """It only counts, here."""
-    with bad_store(parts.blob_endpoint) as store:
-        yield store
 
 
 @pytest.fixture(scope="module")

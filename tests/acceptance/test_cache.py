@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bad_store import BadStore, bad_store
+from tests.support.bad_store import BadStore
 from tests.support.competition import PROGRAM, REF, Competition, Submission
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
 from worker.demo.competition import zipped
-from worker.demo.parts import Parts
 
 pytestmark = pytest.mark.acceptance
 
@@ -23,17 +22,6 @@ VANDAL = {
     "metadata": b"command:\n- python3 $program/score.py $input $output\n"
     b"- sh -c 'for f in $(find $input $program -type f); do echo spoilt > $f; done'\n",
 }
-
-
-@pytest.fixture(scope="module")
-def store(parts: Parts) -> Iterator[BadStore]:
-    with bad_store(parts.blob_endpoint) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def phase(competition: Competition, store: BadStore) -> Competition:
-    return Competition(competition.store, competition.container, competition.image, store.endpoint)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +38,14 @@ def here(
         yield made
 
 
-def runs_of(phase: Competition, name: str, program: Mapping[str, bytes] = PROGRAM) -> Iterator[Submission]:
+def runs_of(contest: Competition, name: str, program: Mapping[str, bytes] = PROGRAM) -> Iterator[Submission]:
     """Runs of one phase: its bundles have one place each, whose signature is another for each run."""
-    folder = f"{phase.container}/{name}"
+    folder = f"{contest.container}/{name}"
     for bundle, content in {"program.zip": program, "ref.zip": REF}.items():
-        phase.store.put(f"{folder}/{bundle}", zipped(content))
+        contest.store.put(f"{folder}/{bundle}", zipped(content))
     while True:
-        program_url, ref_url = (phase.url(folder, bundle) for bundle in ("program.zip", "ref.zip"))
-        yield phase.docker_submission(
+        program_url, ref_url = (contest.url(folder, bundle) for bundle in ("program.zip", "ref.zip"))
+        yield contest.docker_submission(
             documents={
                 "run.txt": {"program": program_url, "input": "input.txt"},
                 "input.txt": {"ref": ref_url, "res": "res.zip"},
@@ -65,39 +53,39 @@ def runs_of(phase: Competition, name: str, program: Mapping[str, bytes] = PROGRA
         )
 
 
-def sent(store: BadStore, phase: Competition, name: str) -> dict[str, list[int]]:
+def sent(store: BadStore, contest: Competition, name: str) -> dict[str, list[int]]:
     """Bytes of the bodies that each bundle was answered with, request by request."""
     found = {
-        bundle: [noted.sent for noted in store.requests("GET", f"{phase.container}/{name}/{bundle}")]
+        bundle: [noted.sent for noted in store.requests("GET", f"{contest.container}/{name}/{bundle}")]
         for bundle in ("program.zip", "ref.zip")
     }
     return {bundle: sizes for bundle, sizes in found.items() if sizes}
 
 
 def test_the_second_run_of_a_phase_downloads_neither_reference_data_nor_program(
-    here: Station, phase: Competition, store: BadStore
+    here: Station, contest: Competition, store: BadStore
 ) -> None:
-    runs = runs_of(phase, "phase")
+    runs = runs_of(contest, "phase")
     for _ in range(3):
         run = next(runs)
         here.publish(run)
         here.finished(run)
         assert run.archive()["scores.txt"] == b"correct: 1\n"
-    bundles = sent(store, phase, "phase")
+    bundles = sent(store, contest, "phase")
     assert bundles.keys() == {"program.zip", "ref.zip"}
     for first, *others in bundles.values():
         assert first > 0
         assert others == [0, 0]
 
-    phase.store.put(f"{phase.container}/phase/ref.zip", zipped({"truth.txt": b"41"}))
+    contest.store.put(f"{contest.container}/phase/ref.zip", zipped({"truth.txt": b"41"}))
     run = next(runs)
     here.publish(run)
     here.finished(run)
     assert run.archive()["scores.txt"] == b"correct: 0\n"
 
 
-def test_what_containers_do_to_their_bundles_is_not_done_to_the_cache(here: Station, phase: Competition) -> None:
-    runs = runs_of(phase, "vandal", VANDAL)
+def test_what_containers_do_to_their_bundles_is_not_done_to_the_cache(here: Station, contest: Competition) -> None:
+    runs = runs_of(contest, "vandal", VANDAL)
     for _ in range(2):
         run = next(runs)
         here.publish(run)

@@ -14,13 +14,12 @@ from typing import Any
 import docker
 import pytest
 
-from tests.support.bad_store import BadStore, Fault, bad_store
+from tests.support.bad_store import BadStore, Fault
 from tests.support.competition import Competition, Submission
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
 from worker.demo.competition import SLOTS, zipped
-from worker.demo.parts import Parts
 
 pytestmark = pytest.mark.acceptance
 
@@ -36,17 +35,6 @@ mkdir -p $1/private/deep $1/public/private; echo hidden > $1/private/deep/key; e
 echo scored; echo remark >&2
 """
 LEGACY = "mkdir $1/a $1/private; echo deep > $1/a/a.html; echo '<p>z' > $1/z.HTML; echo hidden > $1/private/b.html"
-
-
-@pytest.fixture(scope="module")
-def store(parts: Parts) -> Iterator[BadStore]:
-    with bad_store(parts.blob_endpoint) as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
-def contest(competition: Competition, store: BadStore) -> Competition:
-    return Competition(competition.store, competition.container, competition.image, store.endpoint)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +21,7 @@ from protocol.urls import SignedUrl
 from sandbox.errors import Cancelled
 from sandbox.usage import Usage
 from sandbox.wall import raise_wall, take_down
+from worker.archives.unpack import BadArchive
 from worker.bundles.cache import BundleCache, open_cache
 from worker.storage.errors import TooLarge, UrlRefused
 from worker.storage.transfer import Transfers
@@ -46,6 +47,10 @@ class Store(ThreadingHTTPServer):
         self.refuse = False
         self.heeds = True
         self.validator = "strong"
+        self.asked = threading.Semaphore(0)
+        """Released by each request, before it is answered."""
+        self.held: Callable[[], object] = lambda: None
+        """What a request waits for."""
 
     def url(self, name: str, query: str = "sig=1") -> SignedUrl:
         return SignedUrl(f"http://127.0.0.1:{self.server_port}/{name}?{query}")
@@ -69,12 +74,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
     def do_GET(self) -> None:
+        self.server.asked.release()
+        self.server.held()
         body = self.server.blobs[self.path.partition("?")[0][1:]]
         headers = self.server.headers(body)
         asked = {headers.get("ETag"): "If-None-Match", headers.get("Last-Modified"): "If-Modified-Since"}
         same = any(value and self.headers[name] == value for value, name in asked.items())
         status = HTTPStatus.NOT_MODIFIED if same and self.server.heeds else HTTPStatus.OK
-        status = HTTPStatus.FORBIDDEN if self.server.refuse else status
+        status = HTTPStatus.FORBIDDEN if self.server.refuse or "forged" in self.path else status
         body = body if status is HTTPStatus.OK else b""
         self.server.sent += len(body)
         self.send_response_only(status)
@@ -106,11 +113,17 @@ class Worker:
         self._aside = folder / "aside"
         self._aside.mkdir(exist_ok=True)
 
-    def get(self, name: str, query: str = "sig=1", limit: int = LIMIT) -> bytes:
+    def get(
+        self,
+        name: str,
+        query: str = "sig=1",
+        limit: int = LIMIT,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> bytes:
         target = self._aside / f"{threading.get_ident()}-{name}"
         try:
             url = self.store.url(name, query)
-            with self.cache.bundle(url, target, limit=limit, deadline=20, progress=lambda *_: None) as file:
+            with self.cache.bundle(url, target, limit=limit, deadline=20, progress=progress) as file:
                 return file.read_bytes()
         finally:
             target.unlink(missing_ok=True)
@@ -252,6 +265,16 @@ def test_the_least_recently_used_leave_first(worker: Worker) -> None:
     assert worker.moved("b") == 100 * KIB
 
 
+def test_bytes_that_a_crash_left_without_a_record_are_taken_up_or_leave_in_their_turn(worker: Worker) -> None:
+    for name in ("a", "b"):
+        worker.moved(name)
+        next(worker.shelf.glob("*.json")).unlink()
+    assert [worker.moved("b") for _ in range(2)] == [100 * KIB, 0]
+    assert len(worker.bundles()) == 2
+    assert [worker.moved(name) for name in ("c", "b", "c")] == [100 * KIB, 0, 0]
+    assert len(worker.bundles()) == 2
+
+
 def test_a_bundle_that_is_larger_than_the_cache_is_used_but_not_kept(worker: Worker) -> None:
     worker.moved("a")
     worker.store.blobs["b"] = zip_like(300 * KIB)
@@ -351,3 +374,89 @@ def test_many_runs_of_several_workers_share_it(
         assert all(pool.map(get, range(len(wanted))))
     assert sum(path.stat().st_size for path in worker.bundles()) <= 250 * KIB
     assert list(worker.shelf.glob(".*")) == []
+
+
+class Crowd:
+    """Several runs of one worker that want the bundle `a` while its cache has none; the first is held at the store."""
+
+    def __init__(self, worker: Worker, pool: ThreadPoolExecutor) -> None:
+        self._worker = worker
+        self._pool = pool
+        self._gate = threading.Event()
+        worker.store.held = self._gate.wait
+
+    def first(self, query: str = "sig=1") -> Future[bytes]:
+        first = self._pool.submit(self._worker.get, "a", query)
+        assert self._worker.store.asked.acquire(timeout=10)
+        return first
+
+    def others(self, count: int, then: Callable[[], None] = lambda: None) -> list[Future[bytes]]:
+        """Those that wait for the first: they hear how far that is, and do `then` each time."""
+        waiting = threading.Semaphore(0)
+
+        def heard(_done: int, _total: int) -> None:
+            waiting.release()
+            then()
+
+        others = [self._pool.submit(self._worker.get, "a", f"sig={n}", LIMIT, heard) for n in range(count)]
+        assert all(waiting.acquire(timeout=10) for _ in others)
+        assert not self._worker.store.asked.acquire(blocking=False)
+        return others
+
+    def let_go(self) -> None:
+        self._gate.set()
+
+
+@pytest.fixture
+def crowd(worker: Worker) -> Iterator[Crowd]:
+    with ThreadPoolExecutor(6) as pool:
+        made = Crowd(worker, pool)
+        yield made
+        made.let_go()
+
+
+def test_runs_that_want_a_bundle_at_once_download_it_once(worker: Worker, crowd: Crowd) -> None:
+    everybody = [crowd.first(), *crowd.others(4)]
+    crowd.let_go()
+    assert [run.result(10) for run in everybody] == [worker.store.blobs["a"]] * 5
+    assert worker.store.sent == 100 * KIB
+    assert all(worker.store.asked.acquire(timeout=10) for _ in range(4))  # each has asked by its own URL
+
+
+def test_one_that_fails_fails_nobody_else(worker: Worker, crowd: Crowd) -> None:
+    first, others = crowd.first("sig=forged"), crowd.others(3)
+    crowd.let_go()
+    with pytest.raises(UrlRefused):
+        first.result(10)
+    assert [run.result(10) for run in others] == [worker.store.blobs["a"]] * 3
+    assert worker.store.sent == 100 * KIB
+
+
+def test_one_that_is_broken_off_does_not_wait_for_the_first(worker: Worker, crowd: Crowd) -> None:
+    def cancelled() -> None:
+        raise Cancelled
+
+    first, [other] = crowd.first(), crowd.others(1, cancelled)
+    with pytest.raises(Cancelled):
+        other.result(10)
+    crowd.let_go()
+    assert first.result(10) == worker.store.blobs["a"]
+
+
+def test_what_cannot_be_kept_is_not_queued_for(worker: Worker, crowd: Crowd) -> None:
+    worker.store.validator = "none"
+    everybody = [crowd.first(), *crowd.others(3)]
+    worker.store.held = threading.Barrier(3, timeout=10).wait  # those after the first come side by side
+    crowd.let_go()
+    assert [run.result(10) for run in everybody] == [worker.store.blobs["a"]] * 4
+
+
+def test_what_turns_out_to_be_no_good_is_not_kept(worker: Worker, tmp_path: Path) -> None:
+    url, target = worker.store.url("a"), tmp_path / "target"
+    with (
+        pytest.raises(BadArchive),
+        worker.cache.bundle(url, target, limit=LIMIT, deadline=20, progress=lambda *_: None),
+    ):
+        raise BadArchive("is damaged")
+    assert worker.moved("a") == 100 * KIB
+    assert worker.moved("a") == 0

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 import struct
 import tempfile
+import threading
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from worker.archives import expanding
 from worker.archives.unpack import ArchiveLimits, BadArchive, is_archive, unpack
+from worker.archives.zip_directory import Entry
 
 PLENTY = ArchiveLimits(bytes=10_000_000, entries=1000)
 
@@ -169,6 +173,41 @@ def test_a_flipped_bit_is_damage(tmp_path: Path) -> None:
     data = bytearray(zipped({"a": bytes(100)}, zipfile.ZIP_STORED))
     data[60] ^= 1
     assert "damaged" in refusal(tmp_path, bytes(data))
+
+
+LARGE = ArchiveLimits(bytes=100_000_000, entries=100)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_large_files_side_by_side_come_out_the_same(tmp_path: Path, method: int) -> None:
+    files = {f"{number}/data": bytes([number]) * (1_500_000 + number) for number in range(12)}
+    files["between"] = b"small"
+    assert tree(unpacked(tmp_path, zipped(files, method), LARGE)) == files
+
+
+@pytest.mark.parametrize("damaged", [0, 3, 11])
+def test_damage_in_one_of_several_large_files_is_refused(tmp_path: Path, damaged: int) -> None:
+    data = zipped({str(number): bytes([number]) * 1_500_000 for number in range(12)}, zipfile.ZIP_STORED)
+    at = data.index(bytes([damaged]) * 1000) + 500
+    reason = refusal(tmp_path, data[:at] + b"?" + data[at + 1 :], LARGE)
+    assert reason == f"is damaged or cut short ({damaged})"
+
+
+def test_large_files_are_expanded_side_by_side_and_broken_off_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is no good; the first would go on for ever, but that it is told."""
+    together = threading.Barrier(2, timeout=10)
+
+    def content(_handle: int, entry: Entry, _start: int) -> Iterator[bytes]:
+        together.wait()
+        if entry.parts == ("2",):
+            raise BadArchive("is no good")
+        yield from itertools.repeat(b"")
+
+    monkeypatch.setattr(expanding, "_AT_ONCE", 2)
+    monkeypatch.setattr(expanding, "content", content)
+    assert refusal(tmp_path, zipped({name: bytes(1_500_000) for name in "12"}), LARGE) == "is no good"
 
 
 def test_the_claimed_size_is_not_believed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import docker
 import pytest
 
+from tests.support.bad_store import BadStore, bad_store
 from tests.support.competition import Competition
 from tests.support.discretion import check_text
 from tests.support.hostile_archives import opened
@@ -70,3 +71,16 @@ def settings(parts: Parts, owner: Owner, site: Site) -> dict[str, str]:
         "DOCKER_HOST": parts.docker_host,
         "WORKER_STOP_GRACE": "1s",
     }
+
+
+@pytest.fixture(scope="module")
+def store(parts: Parts) -> Iterator[BadStore]:
+    """Between the worker and the real store; it counts, and misbehaves as it is told."""
+    with bad_store(parts.blob_endpoint) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def contest(competition: Competition, store: BadStore) -> Competition:
+    """Like any other, but for the address of its store."""
+    return Competition(competition.store, competition.container, competition.image, store.endpoint)

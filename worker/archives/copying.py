@@ -49,7 +49,7 @@ def _copy_file(found: Found, place: Path) -> str:
         return ""
     except OSError:
         return "may not be read"
-    with os.fdopen(handle, "rb", buffering=0) as content, os.fdopen(os.open(place, _NEW_FILE), "wb", 0) as copy:
+    with os.fdopen(handle, "rb", buffering=0) as content, os.fdopen(os.open(place, _NEW_FILE), "wb") as copy:
         shutil.copyfileobj(content, copy, 1 << 20)
         os.fchmod(copy.fileno(), 0o755 if found.status.st_mode & 0o111 else 0o644)
     return ""

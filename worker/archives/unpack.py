@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.logs import size as shown_size
+from worker.archives.expanding import Expander
 from worker.archives.tree import remove_tree
-from worker.archives.zip_content import content
 from worker.archives.zip_directory import BadArchive, Entry, data_offset, entries, find_directory
 
 __all__ = ["ArchiveLimits", "BadArchive", "is_archive", "unpack"]
@@ -81,23 +81,22 @@ def _unpack_one(archive: Path, target: Path, budget: _Budget) -> None:
         directory = find_directory(file.fileno())
         place = _Place(target, budget)
         spans = _Spans()
-        for entry in entries(file, directory):
-            if entry.parts and entry.parts[0] != _MAC_JUNK:
-                _unpack_entry(file.fileno(), entry, place, spans)
+        with Expander(file.fileno()) as expander:
+            for entry in entries(file, directory):
+                if entry.parts and entry.parts[0] != _MAC_JUNK:
+                    _unpack_entry(file.fileno(), entry, place, spans, expander)
         spans.check(directory.start)
     _lift(target)
 
 
-def _unpack_entry(handle: int, entry: Entry, place: _Place, spans: _Spans) -> None:
+def _unpack_entry(handle: int, entry: Entry, place: _Place, spans: _Spans, expander: Expander) -> None:
     if entry.is_folder:
         place.make_folder(entry)
         return
     start = data_offset(handle, entry)
     spans.add(entry.offset, start + entry.packed)
-    with os.fdopen(place.make_file(entry), "wb", buffering=0) as file:
-        for piece in content(handle, entry, start):
-            place.budget.spend(len(piece))
-            file.write(piece)
+    place.budget.spend(entry.size)  # it is refused as soon as it expands to more than that
+    expander.expand(entry, start, place.make_file(entry))
 
 
 def _lift(target: Path) -> None:

@@ -20,7 +20,7 @@ _FLAG_LZMA_END_MARK = 2
 _LZMA_HEADER = 4  # version and length of the properties
 _LZMA_PROPERTIES = 5
 _LZMA_MEMORY = 128 * 1024 * 1024  # the strongest preset needs 65 MiB
-_STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
+STORED, DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
 
 
 class _Decoder(Protocol):
@@ -49,13 +49,13 @@ def content(handle: int, entry: Entry, start: int) -> Iterator[bytes]:
 
 
 def _expanded(handle: int, entry: Entry, start: int) -> Iterator[bytes]:
-    if entry.method == _STORED:
+    if entry.method == STORED:
         return _packed(handle, start, entry.packed)
     if entry.method == _LZMA:
         return _expand(*_lzma(handle, entry, start))
     if entry.method == _BZIP2:
         return _expand(bz2.BZ2Decompressor(), _packed(handle, start, entry.packed))
-    if entry.method == _DEFLATED:
+    if entry.method == DEFLATED:
         return _expand(_Inflate(), _packed(handle, start, entry.packed))
     raise BadArchive(f"uses compression method {entry.method}, which is not supported; deflate, the usual one, is")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +19,8 @@ import structlog
 
 from protocol.urls import SignedUrl
 from sandbox.logs import size
-from worker.archives.unpack import is_archive
+from worker.archives.unpack import BadArchive, is_archive
+from worker.bundles.coming import Arrivals, Came, Progress
 from worker.bundles.shelf import Entry, Shelf
 from worker.storage.store import VersionedStore
 from worker.storage.version import Version
@@ -27,69 +30,111 @@ _GIB = 1 << 30
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A bundle, and what its run has to say about it; `ends` is of the monotonic clock."""
+
+    key: str
+    url: SignedUrl
+    target: Path
+    limit: int
+    ends: float
+    progress: Progress
+
+
 class BundleCache:
     """Hands out bundles from the shelf where the store says that they still are what is wanted."""
 
     def __init__(self, store: VersionedStore, shelf: Shelf) -> None:
         self._store = store
         self._shelf = shelf
+        self._arrivals = Arrivals()
 
     @contextmanager
     def bundle(
-        self, url: SignedUrl, target: Path, *, limit: int, deadline: float, progress: Callable[[int, int], None]
+        self, url: SignedUrl, target: Path, *, limit: int, deadline: float, progress: Progress
     ) -> Iterator[Path]:
         """The bundle as a file to be read and left as it is: a cached one, or the new file `target`.
 
-        Only archives are kept, for documents are made anew for each run; only what the store gives a version of can be.
-        `deadline` is in seconds. Raises as `VersionedStore.download_unless`, and what `progress` raises.
+        Only archives are kept, for documents are made anew for each run; only what the store gives a version of can
+        be; and none that the block finds to be a `BadArchive`. `deadline` is in seconds.
+        Raises as `VersionedStore.download_unless`, and what `progress` raises.
         """
-        ends = time.monotonic() + deadline
-
-        def download(known: Version) -> Version | None:
-            left = ends - time.monotonic()
-            return self._store.download_unless(url, target, known=known, limit=limit, deadline=left, progress=progress)
-
-        key = _key(url)
-        entry = self._found(key, limit)
-        version = download(entry.version if entry else Version())
+        wanted = _Wanted(_key(url), url, target, limit, time.monotonic() + deadline, progress)
         with ExitStack() as taken:
-            if entry and version is None:
-                if held := self._taken(taken, key, entry, url, progress):
-                    yield held
-                    return
-                version = download(Version())
-            if version and is_archive(target):
-                self._keep(key, target, version, url)
-            yield target
+            file = self._file(wanted, taken)
+            try:
+                yield file
+            except BadArchive:
+                self._forget(wanted)
+                raise
 
-    def _found(self, key: str, limit: int) -> Entry | None:
+    def _file(self, wanted: _Wanted, taken: ExitStack) -> Path:
+        while not (known := self._known(wanted, taken)):
+            came = self._arrivals.fetch(wanted.key, partial(self._fetch, wanted), wanted.progress)
+            if came is Came.NOT_FOR_OTHERS:
+                self._fetch(wanted, wanted.progress)
+            if came is not Came.THEIRS:
+                return wanted.target
+        return known
+
+    def _known(self, wanted: _Wanted, taken: ExitStack) -> Path | None:
+        """The cached bundle or, where it has changed, the new one; None where there is none to be had that way."""
+        entry = self._found(wanted)
+        if not entry:
+            return None
+        version = self._download(wanted, entry.version, wanted.progress)
+        if version is None:
+            return self._taken(taken, entry, wanted)
+        self._keep(wanted, version)
+        return wanted.target
+
+    def _fetch(self, wanted: _Wanted, progress: Progress) -> bool:
+        """Downloads it, whatever is known of it; whether it is kept."""
+        version = self._download(wanted, Version(), progress)
+        return self._keep(wanted, version)
+
+    def _download(self, wanted: _Wanted, known: Version, progress: Progress) -> Version | None:
+        left = wanted.ends - time.monotonic()
+        return self._store.download_unless(
+            wanted.url, wanted.target, known=known, limit=wanted.limit, deadline=left, progress=progress
+        )
+
+    def _found(self, wanted: _Wanted) -> Entry | None:
         """What is known of it, unless it is larger than may be by now."""
         try:
-            found = self._shelf.find(key)
+            found = self._shelf.find(wanted.key)
         except OSError as error:
             _warn(error)
             return None
-        return found if found and found.size <= limit else None
+        return found if found and found.size <= wanted.limit else None
 
-    def _taken(
-        self, until: ExitStack, key: str, entry: Entry, url: SignedUrl, progress: Callable[[int, int], None]
-    ) -> Path | None:
+    def _taken(self, until: ExitStack, entry: Entry, wanted: _Wanted) -> Path | None:
         try:
-            path = until.enter_context(self._shelf.taken(key, entry, progress))
+            path = until.enter_context(self._shelf.taken(wanted.key, entry, wanted.progress))
         except OSError as error:
             _warn(error)
             return None
         if path:
-            _log.info("bundle from the cache", url=str(url), size=size(entry.size))
+            _log.info("bundle from the cache", url=str(wanted.url), size=size(entry.size))
         else:
-            _log.warning("a cached bundle is damaged or gone, it is downloaded anew", url=str(url))
+            _log.warning("a cached bundle is damaged or gone, it is downloaded anew", url=str(wanted.url))
         return path
 
-    def _keep(self, key: str, file: Path, version: Version, url: SignedUrl) -> None:
+    def _keep(self, wanted: _Wanted, version: Version | None) -> bool:
+        if not (version and is_archive(wanted.target)):
+            return False
         try:
-            self._shelf.put(key, file, version)
+            return self._shelf.put(wanted.key, wanted.target, version)
         except OSError as error:
-            _log.warning("a bundle could not be cached", url=str(url), reason=str(error))
+            _log.warning("a bundle could not be cached", url=str(wanted.url), reason=str(error))
+            return False
+
+    def _forget(self, wanted: _Wanted) -> None:
+        try:
+            self._shelf.forget(wanted.key)
+        except OSError as error:
+            _warn(error)
 
 
 def open_cache(folder: Path | None, gigabytes: float, store: VersionedStore) -> BundleCache | None:

@@ -84,11 +84,11 @@ class Shelf:
         finally:
             os.close(handle)
 
-    def put(self, key: str, file: Path, version: Version) -> None:
-        """Keeps the file, which stays where it is as well; one that is larger than all may be is not kept."""
-        entry = Entry(version, file.stat().st_size, _digest(file))
-        if entry.size > self._most:
-            return
+    def put(self, key: str, file: Path, version: Version) -> bool:
+        """Keeps the file, which stays where it is as well; False for one that is larger than all may be."""
+        if (size := file.stat().st_size) > self._most:
+            return False
+        entry = Entry(version, size, _digest(file))
         with self._draft(file) as draft, self._alone():
             known = self.find(key)
             if known and known.digest != entry.digest:
@@ -98,6 +98,12 @@ class Shelf:
                 draft.rename(path)
             record = {"version": asdict(version), "size": entry.size, "digest": entry.digest}
             write_whole(self._folder / f"{key}.json", json.dumps(record).encode(), durable=False)
+        return True
+
+    def forget(self, key: str) -> None:
+        """Has nothing known under that key; its bytes leave in their turn."""
+        with self._alone():
+            (self._folder / f"{key}.json").unlink(missing_ok=True)
 
     def _path(self, key: str, digest: str) -> Path:
         return self._folder / f"{key}.{digest}"

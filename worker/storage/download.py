@@ -24,6 +24,7 @@ _CHUNK = 256 * 1024
 _WORTHWHILE = 64 * 1024  # bytes gained by a broken attempt that earn another one without waiting
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _MD5_SIZE = 16
+_ZIP = b"PK\3\4"  # each file in it has a checksum of its own, and hashing all of it can take longer than fetching it
 
 
 class Download:
@@ -43,7 +44,7 @@ class Download:
         *,
         limit: int | None,
         deadline: Deadline,
-        progress: Progress | None,
+        progress: Progress,
         known: Version = Version(),  # noqa: B008 -- it is frozen
     ) -> None:
         self._session = session
@@ -123,14 +124,15 @@ class Download:
 
     def _receive(self, response: requests.Response) -> None:
         while chunk := self._read(response):
+            if not self.received and chunk.startswith(_ZIP):
+                self._checksum = None
             self.received += len(chunk)
             if self._limit is not None and self.received > self._limit:
                 raise TooLarge(self._url, self._limit)
             self._file.write(chunk)
             if self._checksum:
                 self._digest.update(chunk)
-            if self._progress:
-                self._progress(self.received, self._total or 0)
+            self._progress(self.received, self._total or 0)
 
     def _read(self, response: requests.Response) -> bytes:
         """What the socket has: a `read` that waits for a full chunk would let a drip outlive the deadline."""

@@ -42,15 +42,11 @@ class Hiccup(Exception):
 
 
 class Body(Protocol):
-    """What a PUT sends: a known length, read piece by piece."""
+    """What a PUT sends: a known length, piece by piece. Of what can be read urllib3 would take but 16 KiB at a time."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[bytes]: ...
-
-    def read(self, size: int = -1) -> bytes:
-        """At most that many of the bytes that are left; empty at the end."""
-        ...
 
 
 BodyMaker = Callable[[], Body | bytes]

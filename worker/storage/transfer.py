@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -15,7 +16,9 @@ from typing import Self, TypeVar
 import tenacity
 
 from protocol.urls import SignedUrl
+from worker.counters import NO_COUNTERS, Counters
 from worker.storage.azure import Block, block_list, block_list_url, block_url, blocks
+from worker.storage.counted import counted
 from worker.storage.download import Download, Progress
 from worker.storage.errors import StoreUnavailable, UrlRefused
 from worker.storage.exchange import (
@@ -28,17 +31,18 @@ from worker.storage.exchange import (
     finish,
     make_session,
 )
-from worker.storage.upload import Source, is_azure, put_headers
+from worker.storage.upload import Source, Tally, is_azure, put_headers
 from worker.storage.version import Version
 
 T = TypeVar("T")
 
 _CONNECTIONS = 16  # kept alive per store
+_BLOCKS_AT_ONCE = 4  # of one file: a store's answer to each is waited for while others are sent
 _LONGEST_WAIT = 4.0
 
 
 class Transfers:
-    """The worker's HTTP sessions, shared by all threads. Close it, or use it in a `with`.
+    """The worker's HTTP sessions, shared by all threads. Close it, or use it in a `with`. `counters` hear of each byte.
 
     What fails in a way that may pass is tried `attempts` times in all, with waits of about
     `first_wait` seconds, then twice that and so on, with jitter. To Azure, files above
@@ -48,7 +52,15 @@ class Transfers:
     before may overstay them by a minute.
     """
 
-    def __init__(self, *, attempts: int = 5, first_wait: float = 0.25, block_threshold: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        counters: Counters = NO_COUNTERS,
+        *,
+        attempts: int = 5,
+        first_wait: float = 0.25,
+        block_threshold: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._counters = counters
         self._attempts = attempts
         self._first_wait = first_wait
         self._block_threshold = block_threshold
@@ -116,7 +128,7 @@ class Transfers:
         check_url(url)
         until = Deadline.after(deadline, url)
         with Source.open(source) as file:
-            sent = _counting(progress, file.size)
+            sent = self._sent(progress, file.size)
             if is_azure(url) and file.size > self._block_threshold:
                 self._put_blocks(url, file, content_type, until, sent)
             else:
@@ -143,13 +155,8 @@ class Transfers:
         check_url(url)
         until = Deadline.after(deadline, url, silence=silence)
         with Source.open(source) as file:
-            body = partial(file.piece, 0, file.size, until, _counting(progress, file.size))
+            body = partial(file.piece, 0, file.size, until, self._sent(progress, file.size))
             return self._put(url, put_headers(url, content_type, version=version), body, until, attempts=1)
-
-    def upload_bytes(self, url: SignedUrl, data: bytes, *, content_type: str, deadline: float) -> None:
-        """Stores a small value. Raises `UrlRefused` or `StoreUnavailable`."""
-        check_url(url)
-        self._put(url, put_headers(url, content_type), lambda: data, Deadline.after(deadline, url))
 
     def _fetched(
         self,
@@ -163,12 +170,11 @@ class Transfers:
         """The download, when its file is in place."""
         check_url(url)
         until = Deadline.after(deadline, url)
+        heard = counted(self._counters, "down", progress)
         handle, name = tempfile.mkstemp(prefix=".download-", dir=target.parent)
         try:
-            with os.fdopen(handle, "wb", buffering=0) as file:
-                download = Download(
-                    self._session, url, file, limit=limit, deadline=until, progress=progress, known=known
-                )
+            with os.fdopen(handle, "wb") as file:
+                download = Download(self._session, url, file, limit=limit, deadline=until, progress=heard, known=known)
                 self._retry(download.attempt, until, self._attempts)
                 os.fchmod(file.fileno(), 0o644)
             Path(name).rename(target)
@@ -178,15 +184,22 @@ class Transfers:
             raise
         return download
 
+    def _sent(self, progress: Progress | None, size: int) -> Callable[[int], None]:
+        heard = counted(self._counters, "up", progress)
+        return lambda position: heard(position, size)
+
     def _put_blocks(
         self, url: SignedUrl, file: Source, content_type: str, until: Deadline, sent: Callable[[int], None]
     ) -> None:
+        tally = Tally(sent)
+
         def put(block: Block) -> str:
-            body = partial(file.piece, block.start, block.length, until, sent)
+            body = partial(file.piece, block.start, block.length, until, partial(tally.moved, block.start))
             self._put(block_url(url, block), {}, body, until)
             return block.id
 
-        listed = block_list([put(block) for block in blocks(file.size)])
+        with ThreadPoolExecutor(_BLOCKS_AT_ONCE, thread_name_prefix="block") as pool:
+            listed = block_list(list(pool.map(put, blocks(file.size))))  # the first that fails ends those not begun
         self._put(block_list_url(url), {"x-ms-blob-content-type": content_type}, lambda: listed, until)
 
     def _put(
@@ -213,7 +226,3 @@ class Transfers:
         except Hiccup as hiccup:
             times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
             raise StoreUnavailable(until.url, f"{hiccup.reason}, after {times}") from None
-
-
-def _counting(progress: Progress | None, total: int) -> Callable[[int], None]:
-    return (lambda position: progress(position, total)) if progress else (lambda _position: None)

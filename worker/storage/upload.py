@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,19 +77,35 @@ class Piece:
         return self._length
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self.read(_CHUNK), b"")
+        """Its bytes. Raises `StoreUnavailable` past the deadline, `Hiccup` where the file has shrunk."""
+        return iter(self._next, b"")
 
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes. Raises `StoreUnavailable` past the deadline, `Hiccup` where the file has shrunk."""
+    def _next(self) -> bytes:
         self._deadline.remaining()
-        left = self._end - self._position
-        wanted = left if size < 0 else min(size, left)
+        wanted = min(_CHUNK, self._end - self._position)
         data = os.pread(self._handle, wanted, self._position)
         if wanted and not data:
             raise Hiccup("the file shrank while it was sent")
         self._position += len(data)
         self._sent(self._position)
         return data
+
+
+class Tally:
+    """Adds up how far several pieces of a file are; what is sent anew is counted from its start again."""
+
+    def __init__(self, sent: Callable[[int], None]) -> None:
+        self._sent = sent
+        self._lock = threading.Lock()
+        self._pieces: dict[int, int] = {}
+        self._sum = 0
+
+    def moved(self, start: int, position: int) -> None:
+        """The piece that begins at `start` has been sent up to `position`."""
+        with self._lock:
+            self._sum += position - start - self._pieces.get(start, 0)
+            self._pieces[start] = position - start
+            self._sent(self._sum)
 
 
 def _query(url: SignedUrl) -> set[str]:
