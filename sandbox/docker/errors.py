@@ -22,6 +22,7 @@ from sandbox.errors import (
     GpuUnavailable,
     ImageInvalid,
     ImageNotFound,
+    LoginRefused,
     RegistryUnreachable,
     SandboxError,
 )
@@ -63,6 +64,8 @@ _NO_IMAGE = (
     "no matching manifest",
     "does not match the specified platform",
 )
+
+_NO_LOGIN = ("401 unauthorized", "403 forbidden", "no basic auth credentials", "unauthorized:", "denied:")
 
 _NO_GPU = (
     "could not select device driver",
@@ -141,6 +144,14 @@ def image_error(reference: str, words: str, status: int | None = None) -> Sandbo
     if status == HTTPStatus.BAD_REQUEST:
         return ImageInvalid(reference, words)
     return RegistryUnreachable(reference, words)
+
+
+def login_error(registry: str, error: APIError) -> SandboxError:
+    """Why a login failed: the registry refuses it, or could not be asked."""
+    words = plain(error)
+    if error.status_code == HTTPStatus.UNAUTHORIZED or _says(words, _NO_LOGIN):
+        return LoginRefused(words)
+    return RegistryUnreachable(registry, words)
 
 
 def create_error(image: str, error: APIError) -> Exception:
