@@ -76,6 +76,27 @@ def test_systemd_has_nothing_to_say_against_it(installed: Path) -> None:
     assert (verified.returncode, verified.stderr, verified.stdout) == (0, "", "")
 
 
+def test_a_second_worker_on_the_host_has_a_unit_of_its_own(installed: Path) -> None:
+    source = installed / "source"
+    (source / "second.env").touch()
+    operating.run("second-unit", {"/etc/": f"{installed}/etc/"}, source, {"PATH": os.environ["PATH"]})
+    unit = installed / "etc" / "systemd" / "system" / "codalab-worker-second.service"
+    unit.write_text(
+        unit.read_text().replace("/opt/", f"{installed}/opt/").replace("/etc/codalab", f"{installed}/etc/codalab")
+    )
+    assert analyze("verify", str(unit)).stderr == ""
+    changed = set(unit.read_text().splitlines()) - set((installed / "codalab-worker.service").read_text().splitlines())
+    assert {line.partition("=")[0] for line in changed} == {"ExecStart", "Environment", "StateDirectory"}
+    assert all("second" in line for line in changed)
+
+
+def test_the_documented_check_finds_nothing_amiss(installed: Path, private_queue: PrivateQueue) -> None:
+    lines = "".join(f"{name}='{value}'\n" for name, value in private_queue.settings.items())
+    (private_queue.folder / "worker.env").write_text(lines)
+    environment = {"PATH": f"{installed}/opt/codalab-worker/bin:{os.environ['PATH']}"}
+    assert "a worker can work here" in operating.run("check", {}, private_queue.folder, environment)
+
+
 def test_its_exposure_is_what_the_documentation_says(installed: Path) -> None:
     unit = str(installed / "codalab-worker.service")
     limit = str(round(MOST_EXPOSED * 10))  # it takes tenths

@@ -1,4 +1,4 @@
-"""docs/operating.md as tests read it: the commands that it says have been tried."""
+"""README.md and docs/operating.md as tests read them: the commands that they say have been tried."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "operating.md")
 _BLOCK = re.compile(r"^```sh tried (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def commands() -> dict[str, str]:
     """The blocks by their names."""
-    found = _BLOCK.findall((ROOT / "docs" / "operating.md").read_text("utf-8"))
+    found = [block for path in _DOCUMENTS for block in _BLOCK.findall(path.read_text("utf-8"))]
     assert len(dict(found)) == len(found), "two blocks have the same name"
     return dict(found)
 
