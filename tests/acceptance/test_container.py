@@ -87,7 +87,7 @@ def test_only_the_image_for_gpus_can_ask_their_driver(client: docker.DockerClien
     """Without a driver it can be loaded, and no more."""
     ask = ["python3", "-c", "import pynvml; print(pynvml.__name__)"]
     assert client.containers.run(nvidia, ask, entrypoint=[], remove=True) == b"pynvml\n"
-    with pytest.raises(ContainerError, match="No module named 'pynvml'"):
+    with pytest.raises(ContainerError, match=r"No module named .*pynvml"):
         client.containers.run(cpu, ask, entrypoint=[], remove=True)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -20,16 +21,23 @@ def commands() -> dict[str, str]:
 
 
 def run(
-    name: str, changes: Mapping[str, str], folder: Path, environment: Mapping[str, str], *, timeout: float = 120
+    name: str,
+    changes: Mapping[str, str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    within: Sequence[str] = (),
+    timeout: float = 120,
 ) -> str:
-    """Runs that block in `folder`, with each key of `changes`, which must stand in it, replaced; returns its stdout."""
+    """Runs that block in `folder`, with each key of `changes`, which must stand in it, replaced; returns its stdout.
+
+    `within` is a command that runs others elsewhere.
+    """
     script = commands()[name]
     for old, new in changes.items():
         assert old in script, f"{old} does not stand in the block {name}"
         script = script.replace(old, new)
-    command = ["bash", "-euo", "pipefail", "-c", script]
-    done = subprocess.run(
-        command, cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=timeout, check=False
-    )
+    command = [*within, "bash", "-euo", "pipefail", "-c", f"cd {shlex.quote(str(folder))}\n{script}"]
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
     return done.stdout
