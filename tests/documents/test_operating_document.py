@@ -10,8 +10,8 @@ import pytest
 from config.old_names import NOT_TAKEN_OVER, OLD_NAMES
 from config.settings import Settings
 from sandbox.engine import HostFacts
+from tests.documents.test_events import logged
 from tests.support import operating
-from tests.unit.test_events import logged
 from worker.profiles import cpu_limit, memory_limit
 
 ROOT = Path(__file__).parents[2]
