@@ -224,12 +224,15 @@ def test_by_docker_run_with_a_named_volume(
         f"{TEMP_DIR}:{TEMP_DIR}": f"{worker.name}:{TEMP_DIR}",
         "codalab-worker:cpu": cpu,
     }
+    name = {"codalab-worker": worker.name}
     try:
+        here = {**changes, "docker run": "docker run --network host"}
+        del here["--name codalab-worker"]
+        assert "a worker can work here" in operating.run("check-docker", here, private_queue.folder, environment)
         operating.run("run", changes, private_queue.folder, environment)
         private_queue.publish(submission)
         assert statuses(private_queue.end_of(submission, PATIENCE)) == ["running", "finished"]
         assert submission.archive()["scores.txt"] == b"correct: 1\n"
-        name = {"codalab-worker": worker.name}
         told = operating.run("log", {**name, "4711": str(submission.task_id)}, private_queue.folder, environment)
         assert "run ended" in told
         operating.run("stop", name, private_queue.folder, environment)

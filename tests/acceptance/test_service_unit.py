@@ -98,8 +98,8 @@ def test_a_second_worker_on_the_host_has_a_unit_of_its_own(installed: Path) -> N
 def test_the_documented_check_finds_nothing_amiss(installed: Path, private_queue: PrivateQueue) -> None:
     lines = "".join(f"{name}='{value}'\n" for name, value in private_queue.settings.items())
     (private_queue.folder / "worker.env").write_text(lines)
-    environment = {"PATH": f"{installed}/opt/codalab-worker/bin:{os.environ['PATH']}"}
-    assert "a worker can work here" in operating.run("check", {}, private_queue.folder, environment)
+    changes, environment = {"/opt/": f"{installed}/opt/"}, {"PATH": os.environ["PATH"]}
+    assert "a worker can work here" in operating.run("check", changes, private_queue.folder, environment)
 
 
 def test_its_exposure_is_what_the_documentation_says(installed: Path) -> None:
