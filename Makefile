@@ -50,9 +50,10 @@ lint: $(VENV)/.installed ## ruff, mypy and the import contract
 	@echo "lint: import contract"; $(BIN)/lint-imports --no-logo >/tmp/lint-imports.$$$$ 2>&1 \
 	  && rm -f /tmp/lint-imports.$$$$ || { cat /tmp/lint-imports.$$$$; rm -f /tmp/lint-imports.$$$$; exit 1; }
 
-picture: $(VENV)/.installed ## docs/images/status-page.png anew, of a real worker in a real browser
+picture: $(VENV)/.installed ## docs/images anew: the demo on a terminal, and the status page of a real worker in a real browser
 	@$(PARTS) run -- $(BIN)/python -m pytest -q tests/acceptance/test_monitoring.py -k browser
 	@mkdir -p docs/images && cp test-results/status-page.png docs/images/
+	@$(PARTS) run -- $(BIN)/python -m tests.support.terminal
 
 format: $(VENV)/.installed ## put the code in ruff's format
 	@$(BIN)/ruff check --quiet --fix . || true
@@ -70,6 +71,8 @@ pins: $(VENV)/.installed ## write constraints/*.txt anew from pyproject.toml
 	@$(COMPILE) --upgrade --extra dev --output-file constraints/dev.txt pyproject.toml
 	@$(COMPILE) --upgrade --no-annotate --python-version 3.11 --output-file constraints/build.txt \
 	  <(sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
+	@$(COMPILE) --upgrade --no-annotate --python-version 3.11 --output-file constraints/gpu.txt \
+	  <(sed -n 's/^gpu = \["\(.*\)"\].*/\1/p' pyproject.toml)
 
 clean: ## stop the services, remove the virtual environment and what the tools left (the cache of big downloads stays)
 	@if [ -x $(BIN)/python ]; then $(PARTS) down || true; fi

@@ -61,6 +61,7 @@ OLD_NAMES = (
         "participants' containers have no network anyway",
     ),
     OldName("CODALAB_IGNORE_CLEANUP_STEP", "DONT_FINALIZE_SUBMISSION", _truth),
+    OldName("COMPUTE_WORKER_NO_CLEANUP", "DONT_FINALIZE_SUBMISSION", _truth),
     OldName("BROKER_SSL_CA_CERTS", "BROKER_SSL_CA"),
     OldName("SERIALIZED", "LOG_FORMAT", _when_true("json")),
 )
@@ -69,6 +70,9 @@ NOT_TAKEN_OVER = {
     "MAIN_BROKER_URL": "updates go to the broker of BROKER_URL, on WORKER_UPDATES_VHOST",
     "COMPETITION_CONTAINER_HTTP_PROXY": "containers get no variables of the worker's; set a proxy in the image",
     "COMPETITION_CONTAINER_HTTPS_PROXY": "containers get no variables of the worker's; set a proxy in the image",
+    "COMPUTE_WORKER_DISABLE_LOG_UPLOAD": "logs go to the site; what it shows of them is set there",
+    "COMPUTE_WORKER_DISABLE_PREDICTION_UPLOAD": "output goes to the site; what it shows of it is set there",
+    "HUMAN_IN_THE_LOOP": "scores go to the site as soon as they are there; what it shows of them is set there",
     "WORKER_BUNDLE_URL_REWRITE": "signed URLs are used as they are; have the site sign a name that this host resolves",
 }
 """Names without a counterpart here, and what to do instead; a warning, for they do no harm."""

@@ -7,6 +7,7 @@ SandboxError
 ├── FolderUnseen          a folder to be mounted is none of the engine's host: the worker's set-up
 ├── GpuUnavailable        a GPU was asked for and this engine has none to give
 ├── RuntimeUnavailable    an OCI runtime was asked for that this engine cannot start containers by
+├── LoginRefused          a registry does not take the credentials that are kept for it
 ├── Cancelled             nobody wants it any more: `sandbox.cancellation`
 └── ImageError            `reference` is the image asked for
     ├── ImageNotFound     no such image, or none that we may see
@@ -44,6 +45,10 @@ class GpuUnavailable(SandboxError):
 
 class RuntimeUnavailable(SandboxError):
     """The engine has no such OCI runtime, or it does not work; the message names the mend."""
+
+
+class LoginRefused(SandboxError):
+    """A registry does not take the credentials that are kept for it; its own words are the message."""
 
 
 class Cancelled(SandboxError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,12 @@ class EngineClient(APIClient):
         answer = self.request(method, self._url(call, *names), params=params)  # type: ignore[attr-defined]
         self._raise_for_status(answer)  # type: ignore[attr-defined]
         return answer
+
+    def log_in(self, registry: str, login: Mapping[str, Any]) -> None:
+        """Has the engine show these credentials to the registry; `login` is as the SDK resolves it."""
+        shown = {"serveraddress": registry, **{name.lower(): value for name, value in login.items() if value}}
+        answer = self.post(f"{self.base_url}/v{self.api_version}/auth", json=shown)
+        self._raise_for_status(answer)  # type: ignore[attr-defined]
 
     def follow(self, container: str) -> Response:
         """The engine's own log of a container, as frames, and what is added to it until the container's end."""

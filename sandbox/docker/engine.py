@@ -26,6 +26,7 @@ from sandbox.docker.engine_log import EngineLog
 from sandbox.docker.errors import (
     create_error,
     image_error,
+    login_error,
     plain,
     start_error,
     tolerating,
@@ -56,6 +57,7 @@ _TIMEOUT = 120.0
 # A kill must not wait behind anything: it has connections of its own, and whoever sends it tries again.
 _KILL_TIMEOUT = 3.0
 _PULL_PATIENCE = 120.0
+_LOGIN_PATIENCE = 15.0
 # Somebody looks at a page meanwhile.
 _GLANCE_TIMEOUT = 3.0
 # A socket's time-out must stay below 2**31 milliseconds.
@@ -177,6 +179,21 @@ class DockerEngine:
         if image is None:
             raise EngineUnreachable(f"The container engine lost {reference} right after its pull.")
         return Image(image.id, reference, pulled.fetched)
+
+    def log_in(self, registry: str) -> bool:
+        """Shows the registry the credentials that are kept for it; False where there are none.
+
+        Raises `LoginRefused`, `RegistryUnreachable` where it cannot be asked, or `EngineRefused`: the file is broken.
+        """
+        login = registry_login(f"{registry}/any", self._registry_auth)
+        if not login:
+            return False
+        with (
+            self._client(_LOGIN_PATIENCE) as client,
+            translated("logging in to a registry", lambda error: login_error(registry, error)),
+        ):
+            client.log_in(registry, login)
+        return True
 
     def remove_image(self, image: str, names: Collection[str]) -> bool:
         """Removes it by each of its names, never by force."""

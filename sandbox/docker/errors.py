@@ -22,6 +22,7 @@ from sandbox.errors import (
     GpuUnavailable,
     ImageInvalid,
     ImageNotFound,
+    LoginRefused,
     RegistryUnreachable,
     SandboxError,
 )
@@ -63,6 +64,8 @@ _NO_IMAGE = (
     "no matching manifest",
     "does not match the specified platform",
 )
+
+_NO_LOGIN = ("401 unauthorized", "403 forbidden", "no basic auth credentials", "unauthorized:", "denied:")
 
 _NO_GPU = (
     "could not select device driver",
@@ -108,7 +111,7 @@ def translated(doing: str, tell: Callable[[APIError], Exception] | None = None) 
     except APIError as error:
         raise (tell(error) if tell else engine_error(doing, error)) from error
     except BROKEN_OFF as error:
-        raise EngineUnreachable(f"The container engine did not answer while {doing}: {plain(error)}") from error
+        raise EngineUnreachable(f"The container engine did not answer while {doing}: {_reason(error)}") from error
 
 
 @contextmanager
@@ -143,6 +146,14 @@ def image_error(reference: str, words: str, status: int | None = None) -> Sandbo
     return RegistryUnreachable(reference, words)
 
 
+def login_error(registry: str, error: APIError) -> SandboxError:
+    """Why a login failed: the registry refuses it, or could not be asked."""
+    words = plain(error)
+    if error.status_code == HTTPStatus.UNAUTHORIZED or _says(words, _NO_LOGIN):
+        return LoginRefused(words)
+    return RegistryUnreachable(registry, words)
+
+
 def create_error(image: str, error: APIError) -> Exception:
     """Why a container could not be made: no such image, no command in it, or the engine refuses."""
     words = plain(error)
@@ -171,6 +182,23 @@ def plain(error: BaseException) -> str:
     """The engine's own words, without what the SDK puts around them."""
     words = error.explanation if isinstance(error, APIError) else None
     return without_queries(str(words or error).strip())
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, where that is at the bottom of it: SDK and libraries wrap it in their own words."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return plain(error)
+
+
+def _causes(error: BaseException, depth: int = 6) -> Iterator[BaseException]:
+    """The error and what is in it and beneath it."""
+    yield error
+    inner = [error.__cause__, error.__context__, getattr(error, "reason", None), *error.args]
+    for cause in inner if depth else ():
+        if isinstance(cause, BaseException):
+            yield from _causes(cause, depth - 1)
 
 
 def timed_out(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,8 +21,10 @@ from tests.support.command import run, run_on_terminal
 from tests.support.rabbit import Management, Owner
 from tests.support.run_queue import RunQueue
 from worker.broker.connection import ensure_queue
-from worker.demo import images, packages
+from worker.demo import images, packages, registry
 from worker.demo.parts import Parts
+from worker.demo.places import LOOPBACK
+from worker.demo.registry import ProtectedRegistry
 from worker.exit_codes import ExitCode
 from worker.folders import identity
 
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.acceptance
 
 # What stands in files and URLs and must never be shown.
 HUSH = "hush-hush"
+AWAY, LOGGED_OUT = f"{LOOPBACK}:1", f"{LOOPBACK}:2"
 ALL = {"settings", "broker", "intake", "leases", "clock", "updates", "engine", "limits", "gpu", "temp dir"} | {
     "free disk",
     "cache",
@@ -103,10 +107,11 @@ def cases(
         "WORKER_QUEUE": queue.name,
         "WORKER_UPDATES_QUEUE": updates_queue,
     }
-    with ThreadPoolExecutor(4) as pool, management.owner() as other:
+    with ThreadPoolExecutor(4) as pool, management.owner() as other, registry.protected() as protected:
         cases = Cases(pool, settings, tmp_path_factory.mktemp("check"))
         _begin_at_the_broker(cases, management, other)
         _begin_on_this_host(cases)
+        _begin_at_a_registry(cases, protected)
         yield cases
 
 
@@ -136,9 +141,25 @@ def _begin_on_this_host(cases: Cases) -> None:
     cases.begin("no folder", SUBMISSION_TEMP_DIR="/proc/no/such")
     cases.begin("little disk", WORKER_MIN_FREE_DISK="1000000g")
     cases.begin("clock", _faketime(), "-f", "+600s", FAKETIME_DONT_FAKE_MONOTONIC="1")
-    broken = cases.folder("credentials") / "config.json"
-    broken.write_text(HUSH)
-    cases.begin("credentials", WORKER_REGISTRY_AUTH=str(broken))
+    cases.begin("credentials", WORKER_REGISTRY_AUTH=_auths(cases, "credentials", HUSH))
+
+
+def _begin_at_a_registry(cases: Cases, protected: ProtectedRegistry) -> None:
+    """Registries that take a login, refuse it, are away, and have none."""
+    port = protected.address.rpartition(":")[2]
+    passwords = {protected.address: protected.password, f"localhost:{port}": HUSH, AWAY: HUSH}
+    logins = {host: f"{protected.user}:{password}".encode() for host, password in passwords.items()}
+    auths = {f"https://{host}/v1/": {"auth": base64.b64encode(login).decode()} for host, login in logins.items()}
+    cases.begin(
+        "logins", WORKER_REGISTRY_AUTH=_auths(cases, "logins", json.dumps({"auths": {**auths, LOGGED_OUT: {}}}))
+    )
+
+
+def _auths(cases: Cases, name: str, text: str) -> str:
+    path = cases.folder(name) / "config.json"
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
 
 
 def test_where_all_is_well_every_line_says_so(cases: Cases) -> None:
@@ -229,6 +250,19 @@ def test_broken_credentials_are_told(cases: Cases) -> None:
     assert cases["credentials"].only_failure("registry")["found"].endswith("config.json is no JSON")
 
 
+def test_credentials_are_shown_to_their_registry(cases: Cases) -> None:
+    checked = cases["logins"]
+    failure = checked.only_failure("registry")
+    assert failure["found"].startswith("localhost:")
+    assert "refuses the credentials in " in failure["found"]
+    assert failure["mend"].startswith(f"docker --config {cases.folder('logins')} login localhost:")
+    told = {line["state"]: line["found"] for line in checked.lines if line["name"] == "registry" if line != failure}
+    assert told["ok"].endswith(" takes the credentials")
+    doubts = [line["found"] for line in checked.lines if line["name"] == "registry" and line["state"] == "warning"]
+    assert doubts[0].startswith(f"the credentials for {AWAY} could not be tried: ")
+    assert doubts[1].endswith(f"names {LOGGED_OUT}, but has no credentials for it")
+
+
 def test_it_leaves_no_trace(cases: Cases, owner: Owner, management: Management, client: docker.DockerClient) -> None:
     queue = RunQueue(owner, cases.settings["WORKER_QUEUE"])
     queue.publish(b"{}")
@@ -287,3 +321,4 @@ def test_people_read_a_table_and_pipes_plain_lines(cases: Cases, tmp_path: Path,
     assert ("\x1b[" in shown) is (where == "terminal")
     for name in ALL:
         assert name in shown
+    assert "0 failed, 0 to look at: a worker can work here" in shown

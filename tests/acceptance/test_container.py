@@ -1,4 +1,4 @@
-"""The worker in a container: built, started, drained and killed as docs/operating.md says, with real runs in it."""
+"""The worker in a container: built, started, drained and killed as README and docs/operating.md say, with real runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from uuid import uuid4
 import docker
 import pytest
 import yaml
+from docker.errors import ContainerError
 
 from sandbox.labels import RUN
 from tests.support import container_worker, operating, worker_image
@@ -32,6 +33,11 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 ROOM = 64 << 20  # bytes that the worker and its packages may take on top of the base
 PATIENCE = 150.0  # seconds
 ON_HOST = "--network host --health-interval 1s"
+# The image is built by the same words from docs/operating.md, and the settings are the test's.
+INSTALL = {
+    "docker build -f Dockerfile.cpu -t codalab-worker:cpu .": ":",
+    "echo 'BROKER_URL=pyamqp://user:password@host:port/vhost'": "cat settings",
+}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +83,14 @@ def test_the_images_say_what_they_are(client: docker.DockerClient, cpu: str, nvi
     assert {**with_gpus, "Env": [], "Image": ""} == {**plain, "Env": [], "Image": ""}
 
 
+def test_only_the_image_for_gpus_can_ask_their_driver(client: docker.DockerClient, cpu: str, nvidia: str) -> None:
+    """Without a driver it can be loaded, and no more."""
+    ask = ["python3", "-c", "import pynvml; print(pynvml.__name__)"]
+    assert client.containers.run(nvidia, ask, entrypoint=[], remove=True) == b"pynvml\n"
+    with pytest.raises(ContainerError, match=r"No module named .*pynvml"):
+        client.containers.run(cpu, ask, entrypoint=[], remove=True)
+
+
 def test_the_two_dockerfiles_differ_in_what_gpus_need_only() -> None:
     plain, with_gpus = (
         (operating.ROOT / f"Dockerfile.{name}").read_text().replace(name, "NAME").splitlines()[1:]
@@ -84,8 +98,10 @@ def test_the_two_dockerfiles_differ_in_what_gpus_need_only() -> None:
     )
     more = [line for line in with_gpus if line not in plain]
     assert plain == [line for line in with_gpus if line not in more]
-    assert more[-1].startswith("ENV USE_GPU=true")
-    assert all(line.startswith("#") for line in more[:-1])
+    copied, installed, told = (line for line in more if not line.startswith("#"))
+    assert copied == "COPY constraints/gpu.txt wheels/"
+    assert "--require-hashes" in installed
+    assert told.startswith("ENV USE_GPU=true")
 
 
 def test_the_compose_file_for_gpus_fits_the_other(tmp_path: Path) -> None:
@@ -139,11 +155,11 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
 ) -> None:
     """A run is scored; a worker that dies in mid-run leaves nothing and loses nothing; a stop drains."""
     folder, temp_dir = private_queue.folder, private_queue.folder / "host-side"
-    _write_compose(worker, private_queue, temp_dir, socket, cpu)
+    changes = _write_compose(worker, private_queue, temp_dir, socket, cpu)
     plain, survivor, last = (competition.docker_submission(script) for script in (gated("1"), gated("2"), gated("3")))
-    compose = f"--project-name {worker.name} -f compose.yaml -f override.yaml"
-    operating.run("compose", {"-f compose.yaml": compose}, folder, environment)
+    operating.run("install", {**changes, **INSTALL}, folder, environment)
     worker.wait_for_event("connected to broker", count=2)
+    assert "0 failed" in operating.run("install-check", changes, folder, environment)
     private_queue.open_gate("1")
     messages = [private_queue.publish(plain)]
     updates = private_queue.end_of(plain, PATIENCE)
@@ -176,14 +192,19 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
     assert private_queue.ready() == 0
 
 
-def _write_compose(worker: ContainerWorker, queue: PrivateQueue, temp_dir: Path, socket: str, image: str) -> None:
+def _write_compose(
+    worker: ContainerWorker, queue: PrivateQueue, temp_dir: Path, socket: str, image: str
+) -> dict[str, str]:
+    """A checkout as far as the install needs one; returns what is other than in the documents."""
     need_compose()
-    inputs = queue.folder / "input"
+    inputs, config = queue.folder / "input", queue.folder / "config"
     inputs.mkdir()
-    shutil.copy(operating.ROOT / "config" / "compose.yaml", queue.folder)
+    config.mkdir()
+    shutil.copy(operating.ROOT / "config" / "compose.yaml", config)
     changes = container_worker.override(image, socket, temp_dir, inputs, worker.name)
-    (queue.folder / "override.yaml").write_text(yaml.safe_dump(changes))
-    container_worker.env_file(queue.settings, queue.folder / ".env", WORKER_PARTICIPANT_INPUT_DIR=INPUT_DIR)
+    (config / "override.yaml").write_text(yaml.safe_dump(changes))
+    container_worker.env_file(queue.settings, queue.folder / "settings", WORKER_PARTICIPANT_INPUT_DIR=INPUT_DIR)
+    return {"-f config/compose.yaml": f"--project-name {worker.name} -f config/compose.yaml -f config/override.yaml"}
 
 
 def test_by_docker_run_with_a_named_volume(
@@ -203,18 +224,52 @@ def test_by_docker_run_with_a_named_volume(
         f"{TEMP_DIR}:{TEMP_DIR}": f"{worker.name}:{TEMP_DIR}",
         "codalab-worker:cpu": cpu,
     }
+    name = {"codalab-worker": worker.name}
     try:
+        here = {**changes, "docker run": "docker run --network host"}
+        del here["--name codalab-worker"]
+        assert "a worker can work here" in operating.run("check-docker", here, private_queue.folder, environment)
         operating.run("run", changes, private_queue.folder, environment)
         private_queue.publish(submission)
         assert statuses(private_queue.end_of(submission, PATIENCE)) == ["running", "finished"]
         assert submission.archive()["scores.txt"] == b"correct: 1\n"
-        operating.run("stop", {"codalab-worker": worker.name}, private_queue.folder, environment)
+        told = operating.run("log", {**name, "4711": str(submission.task_id)}, private_queue.folder, environment)
+        assert "run ended" in told
+        operating.run("stop", name, private_queue.folder, environment)
         assert worker.exit_code() == ExitCode.OK
+        why = operating.run("why", name, private_queue.folder, environment)
+        assert why.startswith("0, restarted 0 times\n")
         password = private_queue.owner.broker_url.split(":")[2].partition("@")[0]
         assert password not in worker.log() + str(worker.container.attrs)
     finally:
         worker.remove()
         client.volumes.get(worker.name).remove()
+
+
+def test_the_old_workers_command_and_settings_start_this_one(
+    worker: ContainerWorker,
+    private_queue: PrivateQueue,
+    competition: Competition,
+    environment: dict[str, str],
+    socket: str,
+    cpu: str,
+) -> None:
+    """With the names that the old `.env` has; what the test's own queue needs comes on top."""
+    old = {"SUBMISSION_TEMP_DIR": "/tmp/codalab", "BROKER_USE_SSL": "False", "DONT_FINALIZE_SUBMISSION": "False"}
+    lines = {**private_queue.settings, **old}
+    del lines["DOCKER_HOST"]
+    (private_queue.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    changes = {
+        "--name compute_worker": f"--name {worker.name} --network host",
+        "/var/run/docker.sock:": f"{socket}:",
+        "/tmp/codalab:/tmp/codalab": f"{private_queue.folder}/temp:/tmp/codalab",
+        "codalab-worker:cpu": cpu,
+    }
+    operating.run("old-command", changes, private_queue.folder, environment)
+    submission = competition.docker_submission()
+    private_queue.publish(submission)
+    assert statuses(private_queue.end_of(submission, PATIENCE)) == ["running", "finished"]
+    assert submission.archive()["scores.txt"] == b"correct: 1\n"
 
 
 @pytest.mark.parametrize(

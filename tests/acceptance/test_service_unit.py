@@ -1,4 +1,4 @@
-"""The systemd unit, as far as that goes where systemd is not the first process, and the install beneath it."""
+"""The systemd unit, the install beneath it, and a real systemd that starts, restarts, reloads and stops it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from configparser import RawConfigParser
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,13 @@ import yaml
 
 from config.settings import Settings
 from tests.support import operating, worker_image
+from tests.support.booted import booted
 from tests.support.competition import ANSWER, Competition
-from tests.support.private_queue import PrivateQueue, statuses
+from tests.support.engine_events import EngineEvents
+from tests.support.private_queue import PrivateQueue, gated, statuses
 from worker.daemon import _CONFIRM_MARGIN, _INTERRUPT_MARGIN
 from worker.demo import packages
+from worker.demo.parts import Parts
 from worker.exit_codes import ExitCode
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
@@ -76,6 +81,27 @@ def test_systemd_has_nothing_to_say_against_it(installed: Path) -> None:
     assert (verified.returncode, verified.stderr, verified.stdout) == (0, "", "")
 
 
+def test_a_second_worker_on_the_host_has_a_unit_of_its_own(installed: Path) -> None:
+    source = installed / "source"
+    (source / "second.env").touch()
+    operating.run("second-unit", {"/etc/": f"{installed}/etc/"}, source, {"PATH": os.environ["PATH"]})
+    unit = installed / "etc" / "systemd" / "system" / "codalab-worker-second.service"
+    unit.write_text(
+        unit.read_text().replace("/opt/", f"{installed}/opt/").replace("/etc/codalab", f"{installed}/etc/codalab")
+    )
+    assert analyze("verify", str(unit)).stderr == ""
+    changed = set(unit.read_text().splitlines()) - set((installed / "codalab-worker.service").read_text().splitlines())
+    assert {line.partition("=")[0] for line in changed} == {"ExecStart", "Environment", "StateDirectory"}
+    assert all("second" in line for line in changed)
+
+
+def test_the_documented_check_finds_nothing_amiss(installed: Path, private_queue: PrivateQueue) -> None:
+    lines = "".join(f"{name}='{value}'\n" for name, value in private_queue.settings.items())
+    (private_queue.folder / "worker.env").write_text(lines)
+    changes, environment = {"/opt/": f"{installed}/opt/"}, {"PATH": os.environ["PATH"]}
+    assert "a worker can work here" in operating.run("check", changes, private_queue.folder, environment)
+
+
 def test_its_exposure_is_what_the_documentation_says(installed: Path) -> None:
     unit = str(installed / "codalab-worker.service")
     limit = str(round(MOST_EXPOSED * 10))  # it takes tenths
@@ -124,6 +150,61 @@ def test_its_command_works_a_run_with_what_the_unit_leaves_it(
         assert process.wait(20) == ExitCode.OK
     assert submission.archive()["scores.txt"] == b"correct: 1\n"
     assert list((private_queue.folder / "temp" / "runs").iterdir()) == []
+
+
+def test_systemd_starts_restarts_reloads_and_drains_it(
+    installed: Path,
+    private_queue: PrivateQueue,
+    competition: Competition,
+    parts: Parts,
+    events: EngineEvents,
+    tmp_path: Path,
+) -> None:
+    """As the documentation says, with everything where it says; only the temp dir is one that the engine sees, too."""
+    opt, source = tmp_path / "upper" / "opt", installed / "source"
+    opt.mkdir(parents=True)
+    (opt / "codalab-worker").symlink_to(installed / "opt" / "codalab-worker")
+    lines = (f"{name}='{value}'\n" for name, value in private_queue.settings_of().items())
+    (source / "worker.env").write_text("".join(lines))
+    engine = Path(parts.docker_host.removeprefix("unix://")).parent
+    with booted(tmp_path, private_queue.folder, engine) as host:
+        documented = partial(operating.run, folder=source, changes={}, environment=os.environ, within=host.within)
+        documented("systemd")
+        edit(tmp_path / "units", f"Environment=SUBMISSION_TEMP_DIR={private_queue.folder}/temp\nRestartSec=1\n")
+        documented("start-unit")
+        assert host.shown(UNIT.name, "StatusText") == "waiting for runs"
+
+        submission = competition.docker_submission(gated())
+        message = private_queue.publish(submission)
+        events.wait(message, "start")
+        assert host.shown(UNIT.name, "StatusText").startswith("in work: ")
+        host.run("systemctl", "kill", "--signal=KILL", "--kill-who=main", UNIT.name)
+        host.wait_for(UNIT.name, NRestarts="1", ActiveState="active")
+        documented("reload-unit")
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(documented, "stop-unit")
+            host.wait_for(UNIT.name, ActiveState="deactivating")
+            private_queue.open_gate()
+            stopped.result()
+        assert [status for status in statuses(private_queue.end_of(submission)) if status != "running"] == ["finished"]
+        assert (host.shown(UNIT.name, "ActiveState"), host.shown(UNIT.name, "Result")) == ("inactive", "success")
+        journal = host.run("journalctl", "--unit", UNIT.name, "--output", "cat")
+        assert '"by": "walled and watched"' in journal  # all that the unit takes from it, and it may mount nonetheless
+        assert "container adopted" in journal
+        assert "settings read again" in journal
+
+        host.run("sh", "-c", "echo WORKER_CONCURRENCY=none >> /etc/codalab-worker/worker.env")
+        with pytest.raises(subprocess.CalledProcessError):
+            host.run("systemctl", "start", UNIT.name)
+        properties = ("ActiveState", "ExecMainStatus", "NRestarts")
+        assert [host.shown(UNIT.name, name) for name in properties] == ["failed", "2", "0"]
+
+
+def edit(units: Path, lines: str) -> None:
+    """What `systemctl edit` does."""
+    folder = units / f"{UNIT.name}.d"
+    folder.mkdir()
+    (folder / "override.conf").write_text(f"[Service]\n{lines}")
 
 
 @contextmanager

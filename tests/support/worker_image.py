@@ -19,7 +19,7 @@ from worker.demo.places import cache_folder, say
 BASE = "codalab-worker/pip-base:1"
 # Where Debian's Python looks, too; the base that is pulled elsewhere has a pip of its own.
 _PIP_BASE = f"FROM {images.BASE}\nCOPY pip /usr/local/lib/python3.11/dist-packages/pip\n"
-_REQUIREMENTS = tuple(operating.ROOT / "constraints" / name for name in ("runtime.txt", "build.txt"))
+_REQUIREMENTS = tuple(operating.ROOT / "constraints" / name for name in ("runtime.txt", "build.txt", "gpu.txt"))
 _NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "tests")
 _OFFLINE = "--network none --build-arg PIP_NO_INDEX=1"
 

@@ -43,6 +43,8 @@ def check(env_file: Path | None, *, as_json: bool) -> ExitCode:
     else:
         for line in shown:
             click.echo(_plain(line))
+    if not as_json:
+        click.echo(_summary(shown))
     return code
 
 
@@ -66,6 +68,12 @@ def _redacted(line: CheckLine) -> CheckLine:
 def _plain(line: CheckLine) -> str:
     mend = f"\n{'':9}mend: {line.mend}" if line.mend else ""
     return f"{line.state:8} {line.name}: {line.found}{mend}"
+
+
+def _summary(lines: Sequence[CheckLine]) -> str:
+    states = [line.state for line in lines]
+    verdict = "runs would fail here, or none be taken" if any_failed(lines) else "a worker can work here"
+    return f"{states.count(State.FAILED)} failed, {states.count(State.WARNING)} to look at: {verdict}"
 
 
 def _draw(lines: Sequence[CheckLine]) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from uuid import uuid4
 
 import requests
 
@@ -58,7 +59,7 @@ def stop(service: Service) -> None:
 @contextmanager
 def protected() -> Iterator[ProtectedRegistry]:
     """Open, for a while, a second registry over the running one's data that wants a user and a password."""
-    folder = fresh_folder(run_folder() / "registry-protected")
+    folder = fresh_folder(run_folder() / f"registry-protected-{uuid4().hex[:8]}")  # several may be open at once
     (folder / "htpasswd").write_text(HTPASSWD)
     data = run_folder() / "registry" / "data"
     port, child = _serve(folder, data, pick_port(PROTECTED_PORT), htpasswd=folder / "htpasswd")

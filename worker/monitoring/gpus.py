@@ -49,7 +49,10 @@ def _nvml() -> ModuleType | None:
     try:
         return importlib.import_module("pynvml")
     except ImportError:
-        _log.warning("no figures of GPUs, for nvidia-ml-py is not installed", mend="pip install nvidia-ml-py")
+        _log.warning(
+            "no figures of GPUs, for nvidia-ml-py is not installed",
+            mend="pip install --require-hashes -r constraints/gpu.txt, or the image of Dockerfile.nvidia",
+        )
         return None
 
 

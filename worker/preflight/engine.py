@@ -39,7 +39,7 @@ def look_at_engine(settings: Settings) -> Lines:
     try:
         engine = compose_engine.docker_engine(settings)
     except UnreachableError as error:
-        yield failed("engine", str(error), _mend_of_absence(settings))
+        yield failed("engine", str(error), _mend_of_absence(settings, str(error)))
         return
     with closing(engine):
         report, facts = engine.report(), engine.host_facts()
@@ -83,9 +83,11 @@ def look_at_gpus(settings: Settings) -> Lines:
             yield ok("gpu", f"a container got {', '.join(settings.worker_gpus) or 'all'}")
 
 
-def _mend_of_absence(settings: Settings) -> str:
+def _mend_of_absence(settings: Settings, why: str) -> str:
+    if "Permission denied" in why:
+        return "Run it as root, as the daemon is; or usermod -aG docker $USER, and log in anew."
     if compose_engine.engine_address(settings).startswith("unix://"):
-        return "systemctl start docker; or name another socket in DOCKER_HOST; this user must be allowed to open it."
+        return "systemctl start docker; or name the engine's socket in DOCKER_HOST."
     return "Correct DOCKER_HOST, and DOCKER_CERT_PATH for TLS."
 
 

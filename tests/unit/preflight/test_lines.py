@@ -83,7 +83,7 @@ def credentials(tmp_path: Path, text: str, mode: int = 0o600) -> list[CheckLine]
     path = tmp_path / "config.json"
     path.write_text(text)
     path.chmod(mode)
-    return list(registry.look_at_credentials(SETTINGS.model_copy(update={"worker_registry_auth": path})))
+    return registry.file_lines(path, wanted=True)
 
 
 LOGIN = {"auths": {"registry.example.org": {"auth": "dXNlcjpodXNoLWh1c2g="}}}  # user:hush-hush
@@ -119,8 +119,7 @@ def test_broken_credentials_fail_and_are_not_quoted(tmp_path: Path, text: str, s
 
 
 def test_credentials_that_are_named_but_missing_fail(tmp_path: Path) -> None:
-    missing = SETTINGS.model_copy(update={"worker_registry_auth": tmp_path / "none.json"})
-    (line,) = registry.look_at_credentials(missing)
+    (line,) = registry.file_lines(tmp_path / "none.json", wanted=True)
     assert (line.state, line.found) == (State.FAILED, f"there is no file {tmp_path}/none.json")
 
 

@@ -5,7 +5,7 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException
 
-from sandbox.docker.errors import create_error, engine_error, image_error, plain, start_error, translated
+from sandbox.docker.errors import create_error, engine_error, image_error, login_error, plain, start_error, translated
 from sandbox.engine import NoSuchUser, StartRefused
 from sandbox.errors import (
     EngineRefused,
@@ -13,6 +13,7 @@ from sandbox.errors import (
     GpuUnavailable,
     ImageInvalid,
     ImageNotFound,
+    LoginRefused,
     RegistryUnreachable,
 )
 
@@ -159,6 +160,28 @@ def test_what_will_pass_and_what_will_not(words: str, status: int, kind: type[Ex
 def test_whatever_a_vanished_engine_raises_is_one_exception(raised: Exception) -> None:
     with pytest.raises(EngineUnreachable, match="did not answer while testing"), translated("testing"):
         raise raised
+
+
+def test_what_the_system_says_of_a_socket_is_told_without_what_is_wrapped_around_it() -> None:
+    inner = urllib3.exceptions.ProtocolError("Connection aborted.", PermissionError(13, "Permission denied"))
+    wrapped = DockerException("Error while fetching server API version: …")
+    wrapped.__cause__ = requests.ConnectionError(inner)
+    with pytest.raises(EngineUnreachable, match=r"while testing: Permission denied$"), translated("testing"):
+        raise wrapped
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "kind"),
+    [
+        ("login attempt to http://r/v2/ failed with status: 401 Unauthorized", 500, LoginRefused),
+        ('Get "http://r/v2/": no basic auth credentials', 500, LoginRefused),
+        ('Get "https://r/v2/": unauthorized: incorrect username or password', 500, LoginRefused),
+        ("anything", 401, LoginRefused),
+        ('Get "http://r/v2/": dial tcp 127.0.0.1:9: connect: connection refused', 500, RegistryUnreachable),
+    ],
+)
+def test_why_a_login_failed(words: str, status: int, kind: type[Exception]) -> None:
+    assert type(login_error("r", answer(words, status))) is kind
 
 
 def test_our_own_faults_are_not_put_on_the_engine() -> None:
