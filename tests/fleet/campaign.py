@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tests.fleet.engine_rate import EngineRate, engine_rate
-from tests.fleet.figures import Figures, Idle, Phase, evenness
+from tests.fleet.figures import Figures, Gone, Idle, Phase, evenness
 from tests.fleet.hosts import Member, members, stop
 from tests.fleet.place import Place
 from tests.fleet.readings import Reading, read
@@ -52,10 +52,10 @@ class Campaign:
             end = self._mark(fleet)
             phases = list(self._phases(fleet, end))
             codes = stop(fleet)
-        idle = _idle(alone, Span(begin, end))
+        idle, gone = _idle(alone, Span(begin, end)), _gone(alone, self._mark([]).broker, len(codes))
         rates.append(self._engine())
         shared = tuple(_shared(phase, sum(rates) / len(rates)) for phase in phases)
-        return Figures(len(codes), tuple(rates), idle, shared, sum(map(bool, codes)))
+        return Figures(len(codes), tuple(rates), idle, shared, gone, sum(map(bool, codes)))
 
     def _engine(self) -> float:
         rate = self.rate.measure(self.plan.containers // 2)
@@ -127,6 +127,14 @@ def _idle(alone: Reading, span: Span) -> Idle:
         worker_resident=span.resident,
         worker_proportional=span.proportional,
         broker_resident_alone=alone.resident,
+    )
+
+
+def _gone(alone: Reading, after: Reading, many: int) -> Gone:
+    return Gone(
+        queues=(after.queues - alone.queues) / many,
+        erlang_processes=(after.erlang_processes - alone.erlang_processes) / many,
+        broker_memory=(after.memory - alone.memory) / many,
     )
 
 

@@ -34,6 +34,15 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """What the broker keeps of a worker that has ended, per worker, until it expires; memory is bytes."""
+
+    queues: float
+    erlang_processes: float
+    broker_memory: float
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """So many runs of one kind, published all at once. `seconds` from the first publish to the last terminal status.
 
@@ -80,6 +89,7 @@ class Figures:
     engine: Sequence[float]
     idle: Idle
     phases: Sequence[Phase]
+    gone: Gone
     unclean_exits: int
 
     @property

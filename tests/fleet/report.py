@@ -17,6 +17,9 @@ _Row = tuple[str, str, str]
 def table(figures: Figures) -> str:
     """One line a figure, and whether what must be zero is."""
     rows = [*_fleet_rows(figures), *_idle_rows(figures.idle)]
+    gone = figures.gone
+    rows.append(("gone worker: queues", f"{gone.queues:.1f}", ""))
+    rows.append(("gone worker: memory of the broker, kB", f"{gone.broker_memory / 1e3:.0f}", ""))
     for phase in figures.phases:
         rows += [("", "", ""), *_phase_rows(phase)]
     names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
