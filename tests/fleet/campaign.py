@@ -46,13 +46,12 @@ class Campaign:
         """All of it, in order. The engine is measured before and after the runs."""
         rates, alone = [self._engine()], self._mark([]).broker
         with members(self.place) as fleet:
-            say("fleet", f"{len(fleet)} workers are connected; {self.plan.idle:g} s of nothing to do")
-            begin = self._mark(fleet)
-            self.site.pause(self.plan.idle)
-            end = self._mark(fleet)
-            phases = list(self._phases(fleet, end))
+            say("fleet", f"{len(fleet)} workers are connected")
+            fresh = self._mark(fleet)
+            phases = list(self._phases(fleet, fresh))
+            idle = _idle(alone, fresh.broker, self._idleness(fleet))
             codes = stop(fleet)
-        idle, gone = _idle(alone, Span(begin, end)), _gone(alone, self._mark([]).broker, len(codes))
+        gone = _gone(alone, self._mark([]).broker, len(codes))
         rates.append(self._engine())
         shared = tuple(_shared(phase, sum(rates) / len(rates)) for phase in phases)
         return Figures(len(codes), tuple(rates), idle, shared, gone, sum(map(bool, codes)))
@@ -66,6 +65,13 @@ class Campaign:
         """Once everything so far is in the broker's statistics."""
         self.site.pause(self.place.statistics_delay)
         return Mark(read(self.place), [member.usage() for member in fleet], time.monotonic())
+
+    def _idleness(self, fleet: Sequence[Member]) -> Span:
+        """Once nobody looks any more for what an earlier life of his may have held."""
+        say("fleet", f"{self.plan.idle:g} s of nothing to do")
+        begin = self._mark(fleet)
+        self.site.pause(self.plan.idle)
+        return Span(begin, self._mark(fleet))
 
     def _phases(self, fleet: Sequence[Member], begin: Mark) -> Iterator[Phase]:
         hosts = [member.name for member in fleet]
@@ -107,9 +113,9 @@ def campaign(plan: Plan, place: Place) -> Figures:
             return Campaign(plan, place, ours, rate, workload).run()
 
 
-def _idle(alone: Reading, span: Span) -> Idle:
-    """Per worker; `alone` is the broker before there were any."""
-    many, with_them = len(span.end.used), span.end.broker
+def _idle(alone: Reading, with_them: Reading, span: Span) -> Idle:
+    """Per worker; `alone` is the broker before there were any, `with_them` when all had just connected."""
+    many = len(span.end.used)
     messages, octets = span.messages(many * span.seconds), span.octets(many * span.seconds)
     return Idle(
         connections=(with_them.connections - alone.connections) / many,

@@ -21,8 +21,8 @@ _KIB = 1024
 class Reading:
     """`messages` and `octets` are by link (a worker's connection: runs, updates, control; or the site's).
 
-    Sizes are in bytes; `cpu` is seconds of the broker's process, `memory` what Erlang uses, its garbage collected,
-    `memory_by_use` as the broker explains it.
+    Sizes are in bytes; `memory` is what Erlang uses, its garbage collected, `memory_by_use` as the broker explains it.
+    `cpu_before` and `cpu` are seconds of the broker's process, apart by what this reading took.
     """
 
     connections: int
@@ -33,6 +33,7 @@ class Reading:
     messages: Mapping[str, Counter[str]]
     octets: Mapping[str, Counter[str]]
     declared: int
+    cpu_before: float
     cpu: float
     memory: int
     memory_by_use: Mapping[str, int]
@@ -45,12 +46,13 @@ class Reading:
 def read(place: Place) -> Reading:
     """How things are, and have come to be; some of it is as old as the broker's interval of statistics."""
     ask = place.management.get
-    overview, (node,) = cast("dict[str, Any]", ask("overview")), cast("list[dict[str, Any]]", ask("nodes"))
+    (node,) = cast("list[dict[str, Any]]", ask("nodes"))
+    process = psutil.Process(int(node["os_pid"]))
+    before, overview = _cpu(process), cast("dict[str, Any]", ask("overview"))
     if not place.quick:
         place.broker.collect_garbage()
     memory = cast("dict[str, Any]", ask(f"nodes/{node['name']}/memory"))["memory"]
-    totals, process = overview["object_totals"], psutil.Process(int(node["os_pid"]))
-    spent, links = process.cpu_times(), _links(place)
+    totals, links = overview["object_totals"], _links(place)
     return Reading(
         connections=totals["connections"],
         channels=totals["channels"],
@@ -60,14 +62,20 @@ def read(place: Place) -> Reading:
         messages=_messages(place, links),
         octets=_octets(links),
         declared=overview["churn_rates"]["queue_declared"],
-        cpu=spent.user + spent.system,
+        cpu_before=before,
         memory=memory["total"]["erlang"],
         memory_by_use={use: size for use, size in memory.items() if isinstance(size, int)},
         resident=process.memory_info().rss,
         peak_resident=_peak(process.pid),
         files=process.num_fds(),
         erlang_processes=node["proc_used"],
+        cpu=_cpu(process),
     )
+
+
+def _cpu(process: psutil.Process) -> float:
+    spent = process.cpu_times()
+    return float(spent.user + spent.system)
 
 
 def _links(place: Place) -> list[dict[str, Any]]:

@@ -58,7 +58,9 @@ class Site:
         """Lets time pass while heartbeats go on."""
         self._runs.sleep(seconds)
 
-    def wait(self, submissions: Iterable[Submission], seconds: float, say: Callable[[int], None]) -> None:
+    def wait(
+        self, submissions: Iterable[Submission], seconds: float, say: Callable[[int], None] = lambda _ended: None
+    ) -> None:
         """Until the end of each was told, so many seconds at most; `say` is told now and then how many were."""
         numbers, deadline = {one.task_id for one in submissions}, time.monotonic() + seconds
         while (ended := self._ended(numbers)) < len(numbers) and time.monotonic() < deadline:

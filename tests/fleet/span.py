@@ -44,8 +44,8 @@ class Span:
 
     @property
     def broker_cpu(self) -> float:
-        """Seconds."""
-        return self.end.broker.cpu - self.begin.broker.cpu
+        """Seconds, without those that the readings at its ends took."""
+        return self.end.broker.cpu_before - self.begin.broker.cpu
 
     @property
     def worker_cpu(self) -> float:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,51 +12,46 @@ import pytest
 from tests.fleet import report
 from tests.fleet.campaign import Plan, campaign
 from tests.fleet.figures import evenness
-from tests.fleet.network import network
-from tests.fleet.place import place
-from tests.fleet.workload import Kind
+from tests.fleet.hosts import settings
+from tests.fleet.place import Place, place
+from tests.fleet.site import Site, site
+from tests.fleet.workload import Kind, Workload
+from tests.support import operating
+from tests.support.worker_process import worker
 from worker.demo.parts import Parts
+from worker.exit_codes import ExitCode
 
 pytestmark = pytest.mark.acceptance
 _HOSTS = 4
-_HOLD = """
-from tests.fleet.network import network
-from worker.demo.signals import terminable
-with terminable(), network(2) as made:
-    print(made.gateway, *(host.pid for host in made.hosts), flush=True)
-    input()
-"""
 
 
-def test_each_of_twelve_runs_has_one_end_on_some_host(tmp_path: Path) -> None:
-    plan = Plan({Kind.SCORED: 8, Kind.REFUSED: 4}, containers=2, idle=0.0, minutes=2.0)
+@pytest.fixture(scope="module")
+def there() -> Iterator[Place]:
     with place(Parts.from_environment().docker_host, _HOSTS, quick=True) as there:
-        figures = campaign(plan, there)
+        yield there
+
+
+def test_each_of_twelve_runs_has_one_end_on_some_host(there: Place, tmp_path: Path) -> None:
+    plan = Plan({Kind.SCORED: 8, Kind.REFUSED: 4}, containers=2, idle=0.0, minutes=2.0)
+    figures = campaign(plan, there)
     assert figures.good, report.table(figures)
-    assert (figures.idle.connections, figures.idle.queues) == (3, 2)
+    assert (figures.idle.connections, figures.idle.queues, figures.gone.queues) == (3, 2, 1)
     for phase in figures.phases:
         assert sum(phase.runs_of_workers) == phase.runs
         assert phase.messages["runs"]["deliver"] == phase.messages["updates"]["publish"] / 2 == 1
     assert json.loads(report.save(tmp_path, figures).read_text())["workers"] == _HOSTS
 
 
-def test_a_host_sees_the_gateway_and_nothing_of_its_neighbours_loopback() -> None:
-    with network(2) as made:
-        routes = [_within(host.enter, "ip", "route") for host in made.hosts]
-    assert [route.split()[0] for route in routes] == [f"{made.gateway.rpartition('.')[0]}.0/24"] * 2
-
-
-@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_nothing_is_left_of_a_network_whose_holder_ends(how: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout
-        gateway, *pids = holder.stdout.readline().decode().split()
-        holder.send_signal(signal.Signals[how])
-        holder.wait(20)
-    _await_ends(pids)
-    with network(1) as next_one:  # which takes away the bridge of one that was killed
-        assert next_one.gateway
-    assert gateway not in subprocess.run(["ip", "addr"], check=True, capture_output=True, text=True).stdout
+def test_a_policy_removes_idle_lease_queues_and_a_worker_that_lost_its_own_works_on(
+    there: Place, tmp_path: Path
+) -> None:
+    day = {"86400000": "1500", "VHOST": there.owner.vhost}
+    operating.run("leases-policy", day, tmp_path, there.broker.environment)
+    with worker(settings(there), tmp_path, within=there.network.hosts[0].enter) as idle, site(there) as ours:
+        _until(lambda: not _lease_queues(there))
+        _is_finished(there, ours)
+        assert idle.stop() == ExitCode.OK
+    _until(lambda: not _lease_queues(there))
 
 
 def test_evenness_is_one_where_all_have_the_same_and_falls_to_one_of_n() -> None:
@@ -67,12 +60,22 @@ def test_evenness_is_one_where_all_have_the_same_and_falls_to_one_of_n() -> None
     assert evenness([0, 0]) == 0
 
 
-def _within(enter: tuple[str, ...], *command: str) -> str:
-    return subprocess.run([*enter, *command], check=True, capture_output=True, text=True).stdout
+def _is_finished(there: Place, ours: Site) -> None:
+    run = Workload(there.competition).run(Kind.SCORED)
+    ours.publish([run])
+    ours.wait([run], 60.0)
+    assert [told.update.status for told in ours.ends(run)] == ["finished"]
 
 
-def _await_ends(pids: list[str]) -> None:
-    deadline = time.monotonic() + 20
-    while any(Path("/proc", pid).exists() for pid in pids):
+def _lease_queues(there: Place) -> list[str]:
+    queues = there.management.get(f"queues/{there.owner.vhost}")
+    assert isinstance(queues, list)
+    return [queue["name"] for queue in queues if ".lease." in queue["name"]]
+
+
+def _until(done: Callable[[], bool]) -> None:
+    """The broker tells nobody of a queue's expiry."""
+    deadline = time.monotonic() + 30
+    while not done():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.1)

@@ -178,10 +178,14 @@ def test_events_come_in_order_with_the_name_of_the_node(owner: Owner, monitor: M
 def test_an_inbox_that_is_deleted_is_made_anew(owner: Owner, remote: CeleryClient) -> None:
     with node(owner.broker_url) as it:
         answers(remote)
-        ours = it.control._inbox
-        assert ours
-        it.control._link.call(lambda: ours.queue_delete(inbox(NODE)))  # nobody else but rabbitmqctl could
+        it.control._link.call(lambda: _delete_inbox(it.control))
         answers(remote)
+
+
+def _delete_inbox(control: RemoteControl) -> None:
+    """By its own connection: nobody else but rabbitmqctl can."""
+    assert control._inbox
+    control._inbox.queue_delete(inbox(NODE))
 
 
 def test_an_inbox_is_transient_and_exclusive(owner: Owner, management: Management, remote: CeleryClient) -> None:

@@ -52,11 +52,16 @@ class OwnBroker:
         yield
         self._ctl("set_vm_memory_high_watermark", "0.9")
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """In which `rabbitmqctl` is found, and finds this node."""
+        found = rabbitmq.environment(self._folder, self._ports)
+        return {**found, "PATH": f"{Path(rabbitmq.SERVERS[0]).parent}:{found['PATH']}"}
+
     def _ctl(self, *words: str) -> None:
-        ctl = Path(rabbitmq.SERVERS[0]).with_name("rabbitmqctl")
         subprocess.run(
-            [str(ctl), "--quiet", *words],
-            env=rabbitmq.environment(self._folder, self._ports),
+            ["rabbitmqctl", "--quiet", *words],
+            env=self.environment,
             check=True,
             timeout=_CTL_PATIENCE,
             capture_output=True,
