@@ -29,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     logs.configure("WARNING", "auto")  # the bare containers are staged by the worker's own rooms
     runs = {Kind.SCORED: options.runs, Kind.REFUSED: options.refused}
-    with terminable(), place(Parts.from_environment().docker_host, options.workers) as there:
+    host = Parts.from_environment().docker_host
+    with terminable(), place(host, options.workers, terms=options.terms) as there:
         figures = campaign(Plan(runs, options.containers, options.idle, options.minutes), there)
     click.echo(report.table(figures))
     say("fleet", f"the figures are in {report.save(options.results, figures)}")
@@ -44,6 +45,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--containers", type=int, default=200, help="bare ones, for the engine's rate (default 200)")
     parser.add_argument("--idle", type=float, default=30.0, help="seconds of idleness that are watched (default 30)")
     parser.add_argument("--minutes", type=float, default=10.0, help="that each kind of run has at most (default 10)")
+    parser.add_argument("--terms", default="", help='settings of the broker, such as "{heartbeat, 30},"')
     parser.add_argument("--results", type=Path, default=Path("fleet-results"), help="folder of the JSON files")
     return parser.parse_args(arguments)
 

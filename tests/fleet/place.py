@@ -51,14 +51,17 @@ class Place:
 
 
 @contextmanager
-def place(docker_host: str, hosts: int, *, quick: bool = False) -> Iterator[Place]:
-    """Makes it, and leaves nothing of it behind. With `quick` statistics the broker has more to do than by itself."""
-    terms, apps = (_QUICK, _QUICK_SAMPLES) if quick else ("", "")
+def place(docker_host: str, hosts: int, *, quick: bool = False, terms: str = "") -> Iterator[Place]:
+    """Makes it, and leaves nothing of it behind. With `quick` statistics the broker has more to do than by itself.
+
+    `terms` are settings of it, as Erlang terms with a comma behind each.
+    """
+    statistics, apps = (_QUICK, _QUICK_SAMPLES) if quick else ("", "")
     with (
         tempfile.TemporaryDirectory(prefix="codalab-fleet-") as name,
         network(hosts) as net,
         _store(net.gateway, Path(name, "store")) as blobs,
-        own_broker(Path(name, "rabbit"), terms=terms, apps=apps, host=net.gateway) as broker,
+        own_broker(Path(name, "rabbit"), terms=terms + statistics, apps=apps, host=net.gateway) as broker,
         closing(engine.connect(docker_host)) as client,
     ):
         management = Management(broker.api, broker.url)
