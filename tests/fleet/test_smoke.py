@@ -11,7 +11,6 @@ import pytest
 
 from tests.fleet import report
 from tests.fleet.campaign import Plan, campaign
-from tests.fleet.figures import evenness
 from tests.fleet.hosts import settings
 from tests.fleet.place import Place, place
 from tests.fleet.site import Site, site
@@ -52,12 +51,6 @@ def test_a_policy_removes_idle_lease_queues_and_a_worker_that_lost_its_own_works
         _is_finished(there, ours)
         assert idle.stop() == ExitCode.OK
     _until(lambda: not _lease_queues(there))
-
-
-def test_evenness_is_one_where_all_have_the_same_and_falls_to_one_of_n() -> None:
-    assert evenness([5, 5, 5, 5]) == 1
-    assert evenness([8, 0, 0, 0]) == 1 / 4
-    assert evenness([0, 0]) == 0
 
 
 def _is_finished(there: Place, ours: Site) -> None:
