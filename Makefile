@@ -14,8 +14,9 @@ BIN := $(VENV)/bin
 PARTS := $(BIN)/python -m worker.demo.parts
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+FLEET_ARGS ?=
 
-.PHONY: help venv demo test unit fuzz bench chaos lint format services services-down clean pins picture
+.PHONY: help venv demo test unit fuzz bench chaos fleet lint format services services-down clean pins picture
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -42,6 +43,9 @@ bench: $(VENV)/.installed ## the worker's overhead over the floor, its memory an
 
 chaos: $(VENV)/.installed ## three workers, 200 runs, and everything breaks at random; CHAOS_ARGS="--seed 7" repeats one
 	@$(PARTS) run -- $(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+fleet: $(VENV)/.installed ## 16 workers on hosts of their own, 2,000 runs: throughput, evenness, what the broker bears; FLEET_ARGS="--workers 4"
+	@$(PARTS) run -- $(BIN)/python -m tests.fleet $(FLEET_ARGS)
 
 lint: $(VENV)/.installed ## ruff, mypy and the import contract
 	@echo "lint: ruff check"; $(BIN)/ruff check --quiet --output-format concise .

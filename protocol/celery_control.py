@@ -25,7 +25,10 @@ REPLY_EXCHANGE = "reply.celery.pidbox"
 """Direct, not durable: a caller's answers, by the routing key that the request names."""
 
 INBOX_ARGUMENTS = {"x-expires": 10_000, "x-message-ttl": 300_000}
-"""Of a worker's inbox, in the form of Celery 4.4 (milliseconds); beside them it is auto-delete and not exclusive."""
+"""Of a worker's inbox, in milliseconds; beside them it is auto-delete and exclusive, as with Celery 5.7.
+
+RabbitMQ 4.3 ends the connection of whoever declares a transient queue that is not exclusive, the form of Celery 4.4.
+"""
 
 MAX_NAME = 255
 """Most bytes of a method, a node's name, a pattern, a ticket or a routing key (an AMQP short string)."""

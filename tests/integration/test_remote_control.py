@@ -175,11 +175,26 @@ def test_events_come_in_order_with_the_name_of_the_node(owner: Owner, monitor: M
     assert clocks == sorted(set(clocks))
 
 
-def test_an_inbox_that_is_deleted_is_made_anew(owner: Owner, remote: CeleryClient, channel: BlockingChannel) -> None:
+def test_an_inbox_that_is_deleted_is_made_anew(owner: Owner, remote: CeleryClient) -> None:
+    with node(owner.broker_url) as it:
+        answers(remote)
+        it.control._link.call(lambda: _delete_inbox(it.control))
+        answers(remote)
+
+
+def _delete_inbox(control: RemoteControl) -> None:
+    """By its own connection: nobody else but rabbitmqctl can."""
+    assert control._inbox
+    control._inbox.queue_delete(inbox(NODE))
+
+
+def test_an_inbox_is_transient_and_exclusive(owner: Owner, management: Management, remote: CeleryClient) -> None:
+    """RabbitMQ 4.3 takes no transient queue that is not exclusive: 541, and the end of the connection."""
     with node(owner.broker_url):
         answers(remote)
-        channel.queue_delete(inbox(NODE))
-        answers(remote)
+        queue = management.get(f"queues/{owner.vhost}/{inbox(NODE)}")
+    assert isinstance(queue, dict)
+    assert (queue["durable"], queue["exclusive"], queue["auto_delete"]) == (False, True, True)
 
 
 def _by_the_network(proxy: FaultProxy, _management: Management, _owner: Owner) -> None:
@@ -230,8 +245,8 @@ def test_a_name_that_a_dead_connection_holds_is_waited_for(
 
 def hold(channel: BlockingChannel) -> str:
     """As a connection does of whose death the broker does not know; returns the consumer's tag."""
-    channel.queue_declare(inbox(NODE), auto_delete=True, arguments=INBOX_ARGUMENTS)
-    return str(channel.basic_consume(inbox(NODE), lambda *_: None, exclusive=True))
+    channel.queue_declare(inbox(NODE), exclusive=True, auto_delete=True, arguments=INBOX_ARGUMENTS)
+    return str(channel.basic_consume(inbox(NODE), lambda *_: None))
 
 
 @contextmanager

@@ -8,17 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker.demo import packages, rabbitmq
-from worker.demo.places import pick_port
+from worker.demo.places import LOOPBACK, pick_port
 
 CONSUMER_TIMEOUT = 2.0
 _USUAL_TIMEOUT = 1800.0
-_TERMS = "{channel_tick_interval, 250},"
+IMPATIENT = "{channel_tick_interval, 250},"
+"""Has a node look at its channels' consumer timeouts four times a second."""
 _CTL_PATIENCE = 60.0
 
 
 class OwnBroker:
-    """It looks at its channels' consumer timeouts four times a second."""
-
     def __init__(self, url: str, api: str, folder: Path, ports: dict[str, int]) -> None:
         self.url = url
         self.api = api
@@ -39,6 +38,10 @@ class OwnBroker:
         yield
         self._set_consumer_timeout(_USUAL_TIMEOUT)
 
+    def collect_garbage(self) -> None:
+        """So that its memory is what it needs."""
+        self._ctl("force_gc")
+
     def _set_consumer_timeout(self, seconds: float) -> None:
         self._ctl("eval", f"application:set_env(rabbit, consumer_timeout, {round(seconds * 1000)}).")
 
@@ -49,11 +52,16 @@ class OwnBroker:
         yield
         self._ctl("set_vm_memory_high_watermark", "0.9")
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """In which `rabbitmqctl` is found, and finds this node."""
+        found = rabbitmq.environment(self._folder, self._ports)
+        return {**found, "PATH": f"{Path(rabbitmq.SERVERS[0]).parent}:{found['PATH']}"}
+
     def _ctl(self, *words: str) -> None:
-        ctl = Path(rabbitmq.SERVERS[0]).with_name("rabbitmqctl")
         subprocess.run(
-            [str(ctl), "--quiet", *words],
-            env=rabbitmq.environment(self._folder, self._ports),
+            ["rabbitmqctl", "--quiet", *words],
+            env=self.environment,
             check=True,
             timeout=_CTL_PATIENCE,
             capture_output=True,
@@ -61,10 +69,11 @@ class OwnBroker:
 
 
 @contextmanager
-def own_broker(folder: Path) -> Iterator[OwnBroker]:
+def own_broker(folder: Path, *, terms: str = IMPATIENT, apps: str = "", host: str = LOOPBACK) -> Iterator[OwnBroker]:
+    """Has one for a while; `terms` and `apps` are settings as Erlang terms, `host` is where it listens."""
     script = rabbitmq.server() or packages.need(rabbitmq.SERVERS[0], "rabbitmq-server")
     ports = {name: pick_port(0) for name in rabbitmq.PORTS}
-    service = rabbitmq.start_node(script, folder, ports=ports, terms=_TERMS)
+    service = rabbitmq.start_node(script, folder, ports=ports, terms=terms, apps=apps, host=host)
     try:
         yield OwnBroker(service.address["broker_url"], service.address["broker_api"], folder, ports)
     finally:

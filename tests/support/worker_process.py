@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,17 +62,19 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def worker(settings: Mapping[str, str], folder: Path, *, wait: bool = True) -> Iterator[WorkerProcess]:
+def worker(
+    settings: Mapping[str, str], folder: Path, *, wait: bool = True, within: Sequence[str] = ()
+) -> Iterator[WorkerProcess]:
     """A daemon with its temp dir and log below `folder`; ended at the end, whatever it takes.
 
-    Whatever it did, its log must hold no secret.
+    `within` is a command that becomes it, whose words follow its own. Whatever it did, its log must hold no secret.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "worker.log"
     temp_dir = folder / "temp"
     env = environment({"SUBMISSION_TEMP_DIR": str(temp_dir), **settings})
     with log.open("ab") as file:
-        process = subprocess.Popen([*COMMAND, "run"], env=env, stderr=file, cwd=folder)
+        process = subprocess.Popen([*within, *COMMAND, "run"], env=env, stderr=file, cwd=folder)
     running = WorkerProcess(process, log, temp_dir)
     try:
         if wait:

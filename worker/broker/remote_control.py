@@ -33,8 +33,8 @@ _log = structlog.get_logger(__name__)
 class RemoteControl:
     """A node among Celery's workers. `names` are those that it may have, the last one being nobody else's.
 
-    The inbox is consumed exclusively, which makes the broker the judge of whether a name is taken: two nodes that
-    shared an inbox would each see half of the requests. A node that has its name keeps it.
+    The inbox is exclusive, which makes the broker the judge of whether a name is taken: two nodes that shared an inbox
+    would each see half of the requests. A node that has its name keeps it.
     """
 
     def __init__(
@@ -126,9 +126,9 @@ class RemoteControl:
     def _consume(self, channel: BlockingChannel, node: str) -> None:
         inbox = celery_control.inbox(node)
         channel.exchange_declare(REQUEST_EXCHANGE, "fanout", durable=False)
-        channel.queue_declare(inbox, auto_delete=True, arguments=INBOX_ARGUMENTS)
+        channel.queue_declare(inbox, exclusive=True, auto_delete=True, arguments=INBOX_ARGUMENTS)
         channel.queue_bind(inbox, REQUEST_EXCHANGE)
-        channel.basic_consume(inbox, self._on_request, exclusive=True)
+        channel.basic_consume(inbox, self._on_request)
 
     def _open_outlet(self, connection: BlockingConnection, exchange: str, kind: str, *, durable: bool) -> None:
         channel = connection.channel()

@@ -24,12 +24,16 @@ def system_packages() -> list[str]:
 
 def start(folder: Path) -> Service:
     """Bring up the blob store."""
+    return start_at(LOOPBACK, pick_port(PORT), folder)
+
+
+def start_at(host: str, port: int, folder: Path) -> Service:
+    """Bring one up at that address of this machine."""
     binary = packages.npm("azurite", VERSION) / "azurite-blob"
-    port = pick_port(PORT)
     argv = [str(binary), "--silent", "--inMemoryPersistence", "--disableTelemetry"]
-    argv += ["--blobHost", LOOPBACK, "--blobPort", str(port)]
+    argv += ["--blobHost", host, "--blobPort", str(port)]
     child = start_process("azurite", argv, fresh_folder(folder))
-    service = Service("azurite", {"blob_endpoint": f"http://{LOOPBACK}:{port}/{ACCOUNT}"}, (child,))
+    service = Service("azurite", {"blob_endpoint": f"http://{host}:{port}/{ACCOUNT}"}, (child,))
     wait_until(lambda: answers(service), child, 30)
     return service
 

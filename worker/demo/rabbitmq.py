@@ -5,6 +5,7 @@ and an epmd (Erlang's port mapper) of our own that ends with it.
 """
 
 import os
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,6 +38,7 @@ CONFIG = """
     {more}
     {{log, [{{console, [{{enabled, true}}, {{level, warning}}]}}, {{file, [{{file, false}}]}}]}}
   ]}},
+  {apps}
   {{rabbitmq_management, [{{tcp_config, [{{ip, "{host}"}}, {{port, {http}}}]}}]}}].
 """
 
@@ -55,15 +57,26 @@ def start(folder: Path) -> Service:
     return start_node(installed, folder) if installed else _named_broker()
 
 
-def start_node(script: str, folder: Path, *, ports: dict[str, int] | None = None, terms: str = "") -> Service:
-    """Bring up a node; `terms` are more of its settings, as Erlang terms, each followed by a comma."""
+def start_node(
+    script: str,
+    folder: Path,
+    *,
+    ports: dict[str, int] | None = None,
+    terms: str = "",
+    apps: str = "",
+    host: str = LOOPBACK,
+) -> Service:
+    """Bring up a node; `terms` are more of its settings, `apps` those of its plugins, each followed by a comma.
+
+    `host` is the address of this machine that clients and administrators find it at.
+    """
     ports = ports or {name: pick_port(port) for name, port in PORTS.items()}
-    _write_config(fresh_folder(folder), ports, terms)
+    _write_config(fresh_folder(folder), {"more": terms, "apps": apps, "host": host, **ports})
     env = environment(folder, ports)
     epmd = start_process("epmd", [packages.need("epmd", "erlang-base")], folder, env)
     try:
         node = start_process("rabbitmq", [script], folder, env)
-        service = _service(ports, (node, epmd))
+        service = _service(host, ports, (node, epmd))
         wait_until(lambda: answers(service), node, 90)
     except BaseException:
         stop_process(epmd, grace=0)
@@ -91,8 +104,8 @@ def server() -> str | None:
     return next((path for path in SERVERS if os.access(path, os.X_OK)), None)
 
 
-def _write_config(folder: Path, ports: dict[str, int], terms: str) -> None:
-    config = CONFIG.format(host=LOOPBACK, user=USER, password=PASSWORD, more=terms, **ports)
+def _write_config(folder: Path, settings: Mapping[str, object]) -> None:
+    config = CONFIG.format(user=USER, password=PASSWORD, **settings)
     (folder / "advanced.config").write_text(config)
     (folder / "plugins").write_text("[rabbitmq_management].\n")
 
@@ -117,8 +130,8 @@ def environment(folder: Path, ports: dict[str, int]) -> dict[str, str]:
     }
 
 
-def _service(ports: dict[str, int], children: tuple[Child, ...]) -> Service:
-    login = f"{USER}:{PASSWORD}@{LOOPBACK}"
+def _service(host: str, ports: dict[str, int], children: tuple[Child, ...]) -> Service:
+    login = f"{USER}:{PASSWORD}@{host}"
     addresses = {
         "broker_url": f"amqp://{login}:{ports['amqp']}/%2F",
         "broker_api": f"http://{login}:{ports['http']}",
