@@ -102,7 +102,8 @@ class HostFacts:
     where the engine injects devices by CDI name; `name` is what the host calls itself. `podman` tells
     Podman's Docker-compatible API from Docker's own engine, `rootless` an engine that runs without root's
     rights. `remapped_root` is (uid, gid) on the host of a container's root, None where that is root itself.
-    `limits_not_held` names what the engine would accept as a limit, and then not hold a container to. `data_root` is
+    `limits_not_held` names what the engine would accept as a limit, and then not hold a container to; `cpusets` is
+    False where it would do so with a set of CPUs. `data_root` is
     its folder of images and containers, in its host's terms; empty where it does not say.
     """
 
@@ -118,6 +119,7 @@ class HostFacts:
     rootless: bool = False
     remapped_root: tuple[int, int] | None = None
     limits_not_held: tuple[str, ...] = ()
+    cpusets: bool = True
     data_root: str = ""
 
 

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from sandbox.cancellation import Cancellation
 
 ALL = -1
 """As a count: every GPU that the engine has."""
@@ -80,75 +75,17 @@ def installed_gpus(root: Path = Path("/proc/driver/nvidia/gpus")) -> tuple[str, 
     return tuple(match[1] for match in found if match)
 
 
-class GpuAllotment:
-    """Deals the GPUs out to the runs of one worker, so that none is given to two at a time.
+def dealt_out(ids: tuple[str, ...] = (), per_run: int | None = None) -> tuple[GpuRequest, ...]:
+    """The GPUs of each of the runs that can have some at the same time, so that none is given to two.
 
-    `ids` are those that the worker may use; with none, every run gets all GPUs of the engine, one
-    run at a time. `per_run` is how many a run gets, None for all of them. Raises ValueError where
-    a number is asked for that can never be had.
+    `ids` are those that the worker may use; with none, one run at a time gets all GPUs of the engine. `per_run` is
+    how many a run gets, None for all of them. Raises ValueError where a number is asked for that can never be had.
     """
-
-    def __init__(self, ids: tuple[str, ...] = (), per_run: int | None = None) -> None:
-        if per_run is not None and not ids:
-            raise ValueError("To give each run a number of GPUs, name the GPUs that may be used.")
-        if per_run is not None and not 1 <= per_run <= len(ids):
-            raise ValueError(f"Each run is to get {per_run} GPUs, but there are {len(ids)} to give.")
-        GpuRequest(ids)  # the names must be sound
-        self._ids = ids
-        self._per_run = len(ids) if per_run is None else per_run
-        self._free = list(ids)
-        self._whole_is_free = True
-        self._reserved: dict[str, GpuRequest] = {}
-        self._changed = threading.Condition()
-
-    def reserve(self, holder: str, request: GpuRequest) -> None:
-        """Keeps those GPUs for a run whose containers have them already, until it takes or releases them."""
-        with self._changed:
-            self._reserved[holder] = request
-            self._free = [name for name in self._free if name not in request.ids]
-            self._whole_is_free = self._whole_is_free and bool(request.ids)
-
-    def release(self, holder: str) -> None:
-        """Gives back what is still reserved for that run, if anything is."""
-        with self._changed:
-            request = self._reserved.pop(holder, None)
-        if request is not None:
-            self._give_back(request)
-
-    @contextmanager
-    def take(self, holder: str = "", cancellation: Cancellation | None = None) -> Iterator[GpuRequest]:
-        """GPUs for one run, waiting until enough are free; they are given back at the end of the block.
-
-        Where some are reserved for `holder` it has those, at once. Raises `Cancelled` where the wait was cancelled.
-        """
-        with self._changed:
-            reserved = self._reserved.pop(holder, None)
-        request = reserved or self._claim(cancellation or Cancellation())
-        try:
-            yield request
-        finally:
-            self._give_back(request)
-
-    def _claim(self, cancellation: Cancellation) -> GpuRequest:
-        with cancellation.stopping(self._wake), self._changed:
-            while not self._enough():
-                cancellation.check()
-                self._changed.wait()
-            if not self._ids:
-                self._whole_is_free = False
-                return GpuRequest()
-            chosen, self._free = self._free[: self._per_run], self._free[self._per_run :]
-            return GpuRequest(tuple(chosen))
-
-    def _enough(self) -> bool:
-        return len(self._free) >= self._per_run if self._ids else self._whole_is_free
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-    def _give_back(self, request: GpuRequest) -> None:
-        with self._changed:
-            self._whole_is_free = True
-            self._free = [name for name in self._ids if name in self._free or name in request.ids]
-            self._changed.notify_all()
+    if per_run is not None and not ids:
+        raise ValueError("To give each run a number of GPUs, name the GPUs that may be used.")
+    if per_run is not None and not 1 <= per_run <= len(ids):
+        raise ValueError(f"Each run is to get {per_run} GPUs, but there are {len(ids)} to give.")
+    whole = GpuRequest(ids)  # the names must be sound
+    if per_run is None:
+        return (whole,)
+    return tuple(GpuRequest(ids[first : first + per_run]) for first in range(0, len(ids) - per_run + 1, per_run))

@@ -14,6 +14,8 @@ _SHARES_OF_ONE_CPU = 1024
 class SecurityProfile:
     """Everything that limits one container. Sizes are bytes; `cpus` may be a fraction.
 
+    `cpuset` is the CPUs that it may run on, in the kernel's list format, empty for any; `cpus` holds all the same.
+
     `log_size` is how much of its output the engine keeps beside what is attached, for a worker that comes back
     to it; twice that at most is on the disk. 0 means none.
     `capabilities` are those kept after all were dropped. `runtime` None means the engine's default.
@@ -31,6 +33,7 @@ class SecurityProfile:
     runtime: str | None = None
     read_only_root: bool = False
     gpus: GpuRequest | None = None
+    cpuset: str = ""
     scratch: int | None = None
     log_size: int = 0
 
@@ -77,6 +80,7 @@ def _resources(profile: SecurityProfile, host_cpus: float) -> dict[str, object]:
     # More CPUs than the host has would be refused, and less than a hundredth of one, too.
     cpus = max(0.01, min(profile.cpus, host_cpus))
     return {
+        **({"CpusetCpus": profile.cpuset} if profile.cpuset else {}),
         "Memory": profile.memory,
         "MemorySwap": profile.memory,  # memory and swap together: equal means no swap
         "NanoCpus": round(cpus * _NANO),

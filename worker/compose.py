@@ -18,6 +18,7 @@ from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable
 from sandbox.host_paths import SAME_HOST
 from sandbox.patience import PATIENCE
 from sandbox.runner import Sandbox
+from sandbox.slots import Slots
 from worker.abandoned import remove_abandoned
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
@@ -35,6 +36,7 @@ from worker.folders import TempDir, identity
 from worker.journal import Journals
 from worker.profiles import make_profiles
 from worker.set_up import SetUpError, UnreachableError
+from worker.shares import share_out
 from worker.storage.store import Store
 from worker.storage.transfer import Transfers
 from worker.tools import Progress, Tools, UpdateSink
@@ -81,18 +83,18 @@ def _parameters(settings: Settings, address: BrokerAddress, purpose: str) -> Con
 def remote_control(
     settings: Settings,
     connection: ConnectionParameters,
-    worker_id: str,
+    tools: Tools,
     runs: Runs,
     events: WorkerEvents,
     on_shutdown: Callable[[], None],
 ) -> RemoteControl:
-    """This worker as a node among Celery's; `worker_id` tells it from others of the same host name."""
+    """This worker as a node among Celery's; part of its identity tells it from others of the same host name."""
     clock = LamportClock()
-    facts = NodeFacts(settings.worker_queue, settings.worker_concurrency, broker_info(connection))
+    facts = NodeFacts(settings.worker_queue, len(tools.slots), broker_info(connection))
     hostname = settings.codalab_hostname
     return RemoteControl(
         connection,
-        (node_name(hostname), node_name(hostname, worker_id[:_SHORT_ID])),
+        (node_name(hostname), node_name(hostname, tools.worker_id[:_SHORT_ID])),
         Commands(facts, runs, events, clock, on_shutdown),
         events,
         clock,
@@ -138,7 +140,7 @@ def _gathered(
         host = engine.host_facts()
         check_fit(settings, engine, host)
         check_folders(settings, engine, temp_dir)
-        gpus = checked_gpus(settings, engine)
+        shares = share_out(settings, engine, host, checked_gpus(settings, engine))
     except UnfitEngineError as error:
         raise SetUpError(str(error)) from error
     except (EngineUnreachable, EngineRefused, GpuUnavailable) as error:
@@ -154,10 +156,10 @@ def _gathered(
         temp_dir=temp_dir,
         journals=journals,
         updates=updates,
-        profiles=make_profiles(settings, host),
+        profiles=make_profiles(settings, host, shares),
+        slots=Slots(shares),
         disks=watched_disks(temp_dir.path, engine, host),
         remapped_root=host.remapped_root,
-        gpus=gpus,
         walls=may_wall(settings, engine, host, temp_dir),
         cache=cache,
         progress=progress,

@@ -12,7 +12,7 @@ from sandbox.docker.engine import DockerEngine
 from sandbox.engine import ContainerEngine, HostFacts
 from sandbox.errors import FolderUnseen, SandboxError
 from sandbox.folder_check import check_folder
-from sandbox.gpu import GpuAllotment, GpuRequest, installed_gpus
+from sandbox.gpu import GpuRequest, dealt_out, installed_gpus
 from sandbox.gpu_check import check_gpu
 from sandbox.host_paths import SharedFolder
 from sandbox.wall import why_no_wall
@@ -77,9 +77,10 @@ def _is_tcp(host: str | None) -> bool:
     return bool(host and host.startswith("tcp://"))
 
 
-def checked_gpus(settings: Settings, engine: ContainerEngine) -> GpuAllotment | None:
-    """The GPUs to deal out, once the engine has shown that it can give them.
+def checked_gpus(settings: Settings, engine: ContainerEngine) -> tuple[GpuRequest, ...] | None:
+    """The GPUs of each run that can have some at a time, once the engine has shown that it can give them.
 
+    None where runs are given none.
     Raises `SetUpError`, `GpuUnavailable`, `EngineRefused` or `EngineUnreachable`.
     """
     if not settings.use_gpu:
@@ -88,11 +89,11 @@ def checked_gpus(settings: Settings, engine: ContainerEngine) -> GpuAllotment | 
     if not ids and settings.worker_gpus_per_run:
         ids = installed_gpus()
     try:
-        allotment = GpuAllotment(ids, settings.worker_gpus_per_run)
+        dealt = dealt_out(ids, settings.worker_gpus_per_run)
     except ValueError as error:
         raise SetUpError(f"WORKER_GPUS, WORKER_GPUS_PER_RUN: {error}") from error
     check_gpu(engine, GpuRequest(ids))
-    return allotment
+    return dealt
 
 
 def _known_to_be_shared(settings: Settings) -> tuple[SharedFolder, ...]:

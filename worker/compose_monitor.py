@@ -47,7 +47,7 @@ def watched(
     return Watched(
         name=tools.settings.codalab_hostname,
         version=version("codalab-worker"),
-        slots=tools.settings.worker_concurrency,
+        slots=len(tools.slots),
         busy=lambda: handler.busy,
         leases=lambda: consumer.leases,
         links={"intake": lambda: consumer.is_connected, "updates": lambda: updates.is_connected},

@@ -12,7 +12,7 @@ import structlog
 from protocol.faults import CancelledFault, Fault, PassingFault, UnexpectedFault
 from protocol.run import RunRequest
 from sandbox.errors import Cancelled
-from sandbox.gpu import GpuRequest
+from sandbox.slots import Share
 from worker.disk import room_needed
 from worker.folders import RunFolder
 from worker.journal_record import Published, Staged
@@ -92,8 +92,8 @@ def _staged_to_published(
     context.on_stage("staging")
     staged = _staged(request, folder, context, reporter)
     context.control.check()
-    with _gpus(context) as gpus:
-        holding = replace(context, gpus=gpus)
+    with _share(context) as share:
+        holding = replace(context, share=share)
         with live_results(request, folder, context.tools):
             context.on_stage("participant")
             executed = execute(staged, holding)
@@ -121,14 +121,12 @@ def _staged(request: RunRequest, folder: RunFolder, context: RunContext, reporte
 
 
 @contextmanager
-def _gpus(context: RunContext) -> Iterator[GpuRequest | None]:
-    """The run's GPUs; the same ones where its containers hold some already."""
-    if not context.tools.gpus:
-        yield None
-        return
-    with context.tools.gpus.take(context.journal.record.message_id, context.control.cancellation) as gpus:
-        context.journal.note(gpus=gpus)
-        yield gpus
+def _share(context: RunContext) -> Iterator[Share]:
+    """The run's GPUs and CPUs; the same ones where its containers have some already."""
+    with context.tools.slots.take(context.journal.record.message_id, context.control.cancellation) as share:
+        if share != Share():
+            context.journal.note(gpus=share.gpus, cpuset=share.cpuset)
+        yield share
 
 
 def _store_logs(request: RunRequest, folder: RunFolder, context: RunContext) -> None:

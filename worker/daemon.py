@@ -65,23 +65,24 @@ class Daemon:
             consumer = Consumer(
                 connections.runs,
                 LeaseTerms(settings.worker_queue, tools.worker_id, settings.worker_lease_ttl),
-                slots=settings.worker_concurrency,
+                slots=len(tools.slots),
                 on_refused=happenings.refused,
                 on_ready=recovery.connected,
                 counters=counters,
             )
+            recovery.on_given_up = consumer.look_again
             events = WorkerEvents()
             handler = Handler(
                 tools,
                 consumer,
-                slots=settings.worker_concurrency,
+                slots=len(tools.slots),
                 on_idle=happenings.idle,
                 recovery=recovery,
                 observers=Observers([events, StatusLine(self._manager), *monitor.observers]),
                 counters=counters,
             )
             control = compose.remote_control(
-                settings, connections.control, tools.worker_id, handler, events, happenings.asked_to_end
+                settings, connections.control, tools, handler, events, happenings.asked_to_end
             )
             guard = DiskGuard(
                 tools.disks,
@@ -95,7 +96,7 @@ class Daemon:
             updates.start()
             consumer.start(handler)
             monitor.start(compose_monitor.watched(tools, handler, consumer, updates, happenings.is_alive))
-            _log.info("worker started", queue=settings.worker_queue, slots=settings.worker_concurrency)
+            _log.info("worker started", queue=settings.worker_queue, slots=len(tools.slots))
             self._manager.ready()
             self._manager.status("waiting for runs")
             code = self._supervise(consumer, handler)

@@ -45,6 +45,9 @@ class Settler(Protocol):
         """True where the broker surely gives it to nobody else at this moment."""
         ...
 
+    def look_again(self) -> None:
+        """Another run may be taken now, where none could be before."""
+
 
 class Handler:
     """Works deliveries in `slots` threads, and calls `on_idle` whenever one of them has nothing left to do."""
@@ -68,12 +71,18 @@ class Handler:
         self._counters = counters
         self._in_hand = InHand(settler.is_held, ended=tools.journals.confirmed())
         self._revoked = Remembered(_REVOKED)
+        self._slots = slots
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
 
     @property
     def busy(self) -> int:
         """Runs in work."""
         return len(self._in_hand)
+
+    @property
+    def room(self) -> int:
+        """How many runs could be begun at once: lost ones count until their containers are gone, too."""
+        return self._slots - len(self._in_hand) - self._recovery.computing
 
     def active(self) -> tuple[RunInWork, ...]:
         """The runs in work, as others may see them."""
@@ -180,6 +189,7 @@ class Handler:
         else:
             _log.warning("lease lost, the broker has given this run to another worker, and the site is told nothing")
             attempt = attempt.lost()
+            self._settler.look_again()
         self._observers.run_ended(held.run, attempt.ended)
         self._on_idle()
 

@@ -88,6 +88,7 @@ class Record:
     running_told: bool = False
     staged: Staged | None = None
     gpus: GpuRequest | None = None
+    cpuset: str = ""
     steps: tuple[Step, ...] = ()
     cleaned: tuple[str, ...] | None = None
     packed: Packed | None = None

@@ -56,8 +56,7 @@ def work(
             context.journal.forget()
         raise
     finally:
-        if tools.gpus:
-            tools.gpus.release(request.message_id)
+        tools.slots.release(request.message_id)
 
 
 def _journal(request: RunRequest, tools: Tools) -> RunJournal:

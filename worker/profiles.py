@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from config.settings import Settings
 from protocol.run import Role
+from sandbox.cpus import cpus_of
 from sandbox.engine import HostFacts
-from sandbox.gpu import GpuRequest
 from sandbox.profile import SecurityProfile
+from sandbox.slots import Share
 
 _RESERVED_MEMORY = 512 << 20  # for the worker, the engine and the host itself
 _LEAST_MEMORY = 64 << 20
@@ -22,24 +24,25 @@ _ORGANISER_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """The profile of each role, before GPUs are allotted to a run."""
+    """The profile of each role, before a run has its share of the host."""
 
     participant: SecurityProfile
     organiser: SecurityProfile
 
-    def of(self, role: Role, gpus: GpuRequest | None) -> SecurityProfile:
-        """The profile of a container of that role with these GPUs."""
+    def of(self, role: Role, share: Share) -> SecurityProfile:
+        """The profile of a container of that role with these GPUs and CPUs."""
         profile = self.participant if role is Role.PARTICIPANT else self.organiser
-        return replace(profile, gpus=gpus)
+        return replace(profile, gpus=share.gpus, cpuset=share.cpuset)
 
 
-def make_profiles(settings: Settings, host: HostFacts) -> Profiles:
-    """The profiles that `settings` ask for on that host; limits not set are its share per slot."""
+def make_profiles(settings: Settings, host: HostFacts, shares: Sequence[Share]) -> Profiles:
+    """The profiles that `settings` ask for on that host; limits not set are what each slot's share comes to."""
+    memory = _memory_limit(settings, host, len(shares))
     participant = SecurityProfile(
-        memory=memory_limit(settings, host),
-        cpus=cpu_limit(settings, host),
+        memory=memory,
+        cpus=_cpu_limit(settings, host, shares),
         pids=settings.worker_pids_limit,
-        shm_size=shm_size(settings, host),
+        shm_size=settings.worker_shm_size or min(_DEFAULT_SHM, memory // 2),
         network=settings.worker_participant_network,
         runtime=settings.worker_runtime,
         read_only_root=settings.worker_read_only_root,
@@ -56,17 +59,13 @@ def make_profiles(settings: Settings, host: HostFacts) -> Profiles:
     return Profiles(participant, organiser)
 
 
-def memory_limit(settings: Settings, host: HostFacts) -> int:
+def _memory_limit(settings: Settings, host: HostFacts, slots: int) -> int:
     """Bytes of memory, swap included, of each container."""
-    share = (host.memory - _RESERVED_MEMORY) // settings.worker_concurrency
+    share = (host.memory - _RESERVED_MEMORY) // slots
     return settings.worker_memory_limit or max(share, _LEAST_MEMORY)
 
 
-def cpu_limit(settings: Settings, host: HostFacts) -> float:
+def _cpu_limit(settings: Settings, host: HostFacts, shares: Sequence[Share]) -> float:
     """CPUs of each container, never more than the host has: the engine would refuse."""
-    return min(settings.worker_cpu_limit or host.cpus / settings.worker_concurrency, float(host.cpus))
-
-
-def shm_size(settings: Settings, host: HostFacts) -> int:
-    """Bytes of /dev/shm of each container."""
-    return settings.worker_shm_size or min(_DEFAULT_SHM, memory_limit(settings, host) // 2)
+    own = len(cpus_of(shares[0].cpuset))
+    return min(settings.worker_cpu_limit or own or host.cpus / len(shares), float(host.cpus))

@@ -1,17 +1,21 @@
 """After a start: what an earlier process of this worker left, and whose it is now.
 
 Containers and folders of runs whose journal can be gone on with wait for their messages; all else is removed at
-once. A message that does not come is another worker's by now: what waits for it is removed without a word.
+once. While its containers run such a run has its slot, for it has its share of the host. A message that does not
+come is another worker's by now: what waits for it is removed without a word.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
 from sandbox import labels
-from sandbox.errors import SandboxError
+from sandbox.engine import ContainerEngine
+from sandbox.errors import EngineRefused, SandboxError
+from sandbox.slots import Share
 from sandbox.sweep import remove_all_but, remove_leftovers
 from worker.broker.lease_terms import RETURNED_WITHIN
 from worker.journal_record import Record
@@ -30,6 +34,9 @@ class Recovery:
         self._tools = tools
         self._lock = threading.Lock()
         self._waiting: dict[str, Record] = {}
+        self._computing: set[str] = set()
+        self.on_given_up: Callable[[], None] = lambda: None
+        """Called when nothing waits any more, and what did is removed."""
         self._timer: threading.Timer | None = None
 
     def sweep(self) -> None:
@@ -48,6 +55,12 @@ class Recovery:
             self._reserve(record)
             _log.info("waiting for the message of a run that can be resumed", run=record.message_id)
 
+    @property
+    def computing(self) -> int:
+        """Runs whose containers go on while their messages have not come."""
+        with self._lock:
+            return len(self._computing)
+
     def connected(self, leased: bool) -> None:
         """Messages can come now: from here on their time runs; less where runs are `leased`, for leases end."""
         with self._lock:
@@ -63,6 +76,7 @@ class Recovery:
         """That message has come."""
         with self._lock:
             self._waiting.pop(message_id, None)
+            self._computing.discard(message_id)
 
     def give_up(self) -> None:
         """No other messages are ours, or will be: what waits for them is removed."""
@@ -73,6 +87,9 @@ class Recovery:
         for record in others:
             _log.info("removed what was left of a run that is not ours any more", run=record.message_id)
             self._remove(record)
+        with self._lock:
+            self._computing.clear()
+        self.on_given_up()
 
     def close(self) -> None:
         """Waits for nothing any more; the next start finds what is left."""
@@ -86,15 +103,28 @@ class Recovery:
     def _remove(self, record: Record) -> None:
         try:
             if record.folder:
-                wanted = {labels.WORKER: self._tools.worker_id, labels.FOLDER: record.folder}
-                remove_leftovers(self._tools.sandbox.engine, wanted)
+                remove_leftovers(self._tools.sandbox.engine, self._marks(record))
         except SandboxError as error:
             _log.warning("left for the next start", run=record.message_id, reason=str(error))
         self._tools.temp_dir.remove_run(record.folder)
-        if self._tools.gpus:
-            self._tools.gpus.release(record.message_id)
+        self._tools.slots.release(record.message_id)
 
     def _reserve(self, record: Record) -> None:
-        """Its containers may have them still."""
-        if self._tools.gpus and record.gpus and not (record.published or record.terminal):
-            self._tools.gpus.reserve(record.message_id, record.gpus)
+        """Its containers may have their share of the host still, and any that follow are to have the same."""
+        if record.published or record.terminal:
+            return
+        if (share := Share(record.gpus, record.cpuset)) != Share():
+            self._tools.slots.reserve(record.message_id, share)
+        engine = self._tools.sandbox.engine
+        if any(_is_running(engine, container) for container in engine.find_containers(self._marks(record))):
+            self._computing.add(record.message_id)
+
+    def _marks(self, record: Record) -> dict[str, str]:
+        return {labels.WORKER: self._tools.worker_id, labels.FOLDER: record.folder}
+
+
+def _is_running(engine: ContainerEngine, container: str) -> bool:
+    try:
+        return engine.inspect(container).running
+    except EngineRefused:  # somebody has removed it in this very moment
+        return False

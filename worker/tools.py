@@ -11,8 +11,8 @@ from typing import Protocol
 
 from config.settings import Settings
 from protocol.status import StatusUpdate
-from sandbox.gpu import GpuAllotment
 from sandbox.runner import Container, Sandbox
+from sandbox.slots import Slots
 from worker.bundles.cache import BundleCache
 from worker.folders import TempDir
 from worker.image_stock import ImageStock
@@ -60,8 +60,9 @@ class Tools:
     """The resources and rules of this worker.
 
     `worker_id` goes on every container's labels. `remapped_root` is who a container's root is on the host (uid, gid),
-    where that is not root itself. `disks` are what must have room for a run: the temp dir, and the engine's
-    own folder where it is seen. `walls` says whether file systems of a fixed size may be mounted.
+    where that is not root itself. `slots` are what runs are dealt of the host while they compute. `disks` are what must
+    have room for a run: the temp dir, and the engine's own folder where it is seen. `walls` says whether file systems
+    of a fixed size may be mounted.
     """
 
     settings: Settings
@@ -73,9 +74,9 @@ class Tools:
     journals: Journals
     updates: UpdateSink
     profiles: Profiles
+    slots: Slots
     disks: tuple[Path, ...]
     remapped_root: tuple[int, int] | None = None
-    gpus: GpuAllotment | None = None
     walls: bool = False
     cache: BundleCache | None = None
     progress: Progress | None = field(default=None, repr=False)

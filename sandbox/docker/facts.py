@@ -30,6 +30,7 @@ def host_facts(info: Mapping[str, Any], version: Mapping[str, Any]) -> HostFacts
         rootless="rootless" in security,
         remapped_root=_remapped_root(info) if "userns" in security else None,
         limits_not_held=tuple(name for key, name in _LIMITS.items() if info.get(key) is False),
+        cpusets=info.get("CPUSet") is not False,
         data_root=str(info.get("DockerRootDir") or ""),
     )
 

@@ -12,11 +12,12 @@ import pytest
 from sandbox.docker.engine import DockerEngine
 from sandbox.engine import ContainerSpec
 from sandbox.errors import GpuUnavailable
-from sandbox.gpu import GpuAllotment, GpuRequest
+from sandbox.gpu import GpuRequest, dealt_out
 from sandbox.gpu_check import check_gpu
 from sandbox.logs import LogPair
 from sandbox.profile import SecurityProfile
 from sandbox.runner import Sandbox
+from sandbox.slots import Share, Slots
 from tests.support.gpu_engine import GPUS, gpu_engine
 from worker.demo import images
 from worker.demo.engine import connect
@@ -141,11 +142,13 @@ def test_an_image_cannot_pass_its_own_fault_off_as_the_gpus(engine: DockerEngine
 
 
 def test_two_runs_at_a_time_get_a_gpu_each(engine: DockerEngine, tmp_path: Path) -> None:
-    allotment = GpuAllotment(("0", "1"), per_run=1)
+    slots = Slots([Share(gpus) for gpus in dealt_out(("0", "1"), 1)])
 
     def run(number: int) -> str:
-        with allotment.take() as request:
-            return printed(engine, spec(request, "sh", "-c", "ls /dev | grep nvidia; sleep 1"), tmp_path / str(number))
+        with slots.take() as share:
+            return printed(
+                engine, spec(share.gpus, "sh", "-c", "ls /dev | grep nvidia; sleep 1"), tmp_path / str(number)
+            )
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(run, range(2))) == ["nvidia0\n", "nvidia1\n"]

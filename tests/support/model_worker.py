@@ -23,6 +23,7 @@ from structlog.testing import capture_logs
 from config.settings import Settings
 from protocol.faults import PassingFault
 from protocol.status import StatusUpdate
+from sandbox.slots import Share, Slots
 from tests.support.model_broker import ModelBroker, ModelConnection
 from worker.broker.consumer import Consumer
 from worker.broker.lease_terms import LeaseTerms
@@ -164,12 +165,12 @@ class ModelWorker:
             settings=_SETTINGS,
             updates=self,
             temp_dir=ModelFolders(),
-            gpus=None,
+            slots=Slots([Share(), Share()]),
             journals=Journals(self.disk),
             sandbox=None,
         )
         self.consumer = Consumer(cast("Any", None), LeaseTerms(QUEUE, self.name, TTL), slots=2, on_refused=_refused)
-        recovery: Any = SimpleNamespace(claim=lambda _name: None)
+        recovery: Any = SimpleNamespace(claim=lambda _name: None, computing=0)
         self.handler = Handler(cast("Tools", tools), self.consumer, slots=2, on_idle=_nothing, recovery=recovery)
         self.link = cast("ModelLink", self.consumer._link)
         self.watch = cast("ModelWatch", self.consumer._watch)

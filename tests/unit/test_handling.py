@@ -33,12 +33,16 @@ class Settler:
     def __init__(self) -> None:
         self.settled: list[tuple[Settlement, str]] = []
         self.let_go: set[str] = set()
+        self.looks = 0
 
     def settle(self, delivery: Delivery, how: Settlement) -> None:
         self.settled.append((how, delivery.hold))
 
     def is_held(self, delivery: Delivery) -> bool:
         return delivery.hold not in self.let_go
+
+    def look_again(self) -> None:
+        self.looks += 1
 
 
 class Updates:
@@ -81,9 +85,7 @@ class Desk:
         settings = SimpleNamespace(codalab_hostname="host", worker_default_time_limit=600.0)
         self.temp_dir = TempDir(folder)
         self.journals = journals = Journals(self.temp_dir.journal)
-        tools = SimpleNamespace(
-            settings=settings, updates=self.updates, temp_dir=self.temp_dir, journals=journals, gpus=None
-        )
+        tools = SimpleNamespace(settings=settings, updates=self.updates, temp_dir=self.temp_dir, journals=journals)
         monkeypatch.setattr(attempt, "work", self._work)
         recovery = Recovery(cast("Tools", tools))
         self.handler = Handler(
@@ -235,10 +237,13 @@ def test_a_run_in_work_is_cancelled_and_observers_see_it(desk: Desk) -> None:
 def test_a_lost_run_settles_nothing(desk: Desk) -> None:
     def script() -> State:
         desk.handler.lost(desk.delivery)
+        assert desk.handler.room == 0  # its containers may be there still
         raise InterruptedRunError
 
     desk.script = script
+    assert desk.handler.room == 1
     assert desk.deliver(message()) == []
+    assert (desk.handler.room, desk.settler.looks) == (1, 1)
     assert [ended.end for _, ended in desk.observer.ended] == [RunEnd.LOST]
     assert desk.idle == 1
 

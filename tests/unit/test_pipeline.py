@@ -19,6 +19,7 @@ from protocol.status import RunMetadata, State, StatusUpdate
 from protocol.urls import SignedUrl
 from sandbox.errors import Cancelled, ContainerLost
 from sandbox.runner import Sandbox
+from sandbox.slots import Share, Slots
 from sandbox.testing import FakeEngine
 from worker import course, pipeline
 from worker.folders import TempDir
@@ -64,7 +65,7 @@ class Scene:
             updates=self,
             temp_dir=self.temp_dir,
             journals=self.journals,
-            gpus=None,
+            slots=Slots([Share()]),
             sandbox=Sandbox(self.engine),
             images=ImageStock(self.engine, self.temp_dir.images),
             worker_id="worker",

@@ -15,9 +15,10 @@ from protocol.status import RunMetadata, State
 from protocol.urls import SignedUrl
 from sandbox import labels
 from sandbox.engine import ContainerSpec
-from sandbox.gpu import GpuAllotment, GpuRequest
+from sandbox.gpu import GpuRequest, dealt_out
 from sandbox.profile import SecurityProfile
 from sandbox.runner import Sandbox
+from sandbox.slots import Share, Slots
 from sandbox.testing import FakeEngine, Program
 from worker.folders import TempDir
 from worker.journal import Journals
@@ -49,7 +50,7 @@ class Left:
         self.engine = FakeEngine({"x": Program(duration=None)})
         self.temp_dir = TempDir(folder)
         self.runs = folder / "runs"
-        self.gpus = GpuAllotment(("0", "1"), per_run=1)
+        self.slots = Slots([Share(gpus) for gpus in dealt_out(("0", "1"), 1)])
         self.journals = Journals(self.temp_dir.journal)
 
     def run(self, name: str, *, journal: bool = True, worker: str = "me", **noted: Any) -> str:
@@ -70,7 +71,7 @@ class Left:
             sandbox=Sandbox(self.engine),
             temp_dir=self.temp_dir,
             journals=self.journals,
-            gpus=self.gpus,
+            slots=self.slots,
             settings=Settings(),
         )
         recovery = Recovery(cast("Tools", tools))
@@ -160,19 +161,45 @@ def test_an_engine_that_is_away_then_leaves_it_to_the_next_start(left: Left) -> 
     assert left.engine.containers == {}
 
 
+ZERO, ONE = (Share(GpuRequest((name,))) for name in "01")
+
+
 def test_a_container_that_runs_keeps_its_gpu(left: Left) -> None:
-    left.run("mine", gpus=GpuRequest(("0",)))
-    left.run("over", gpus=GpuRequest(("1",)), published=Published())
+    left.run("mine", gpus=ZERO.gpus)
+    left.run("over", gpus=ONE.gpus, published=Published())
     recovery = left.recovery()
-    with left.gpus.take("new") as theirs, left.gpus.take("mine") as mine:
-        assert (theirs.ids, mine.ids) == (("1",), ("0",))
+    with left.slots.take("new") as theirs, left.slots.take("mine") as mine:
+        assert (theirs, mine) == (ONE, ZERO)
     recovery.give_up()
-    with left.gpus.take("a") as first, left.gpus.take("b") as second:
-        assert {first.ids, second.ids} == {("0",), ("1",)}
+    with left.slots.take("a") as first, left.slots.take("b") as second:
+        assert (first, second) == (ZERO, ONE)
 
 
 def test_gpus_of_a_run_that_does_not_come_are_free_again(left: Left) -> None:
-    left.run("mine", gpus=GpuRequest(("0",)))
+    left.run("mine", gpus=ZERO.gpus)
     left.recovery().give_up()
-    with left.gpus.take("a") as first, left.gpus.take("b") as second:
-        assert {first.ids, second.ids} == {("0",), ("1",)}
+    with left.slots.take("a") as first, left.slots.take("b") as second:
+        assert (first, second) == (ZERO, ONE)
+
+
+def test_cpus_are_kept_as_the_container_has_them(left: Left) -> None:
+    left.run("mine", cpuset="2-3")
+    left.recovery()
+    with left.slots.take("mine") as mine:
+        assert mine == Share(cpuset="2-3")
+
+
+def test_a_slot_is_not_free_while_the_containers_of_a_run_go_on_that_waits_for_its_message(left: Left) -> None:
+    for name in ("here", "gone"):
+        left.run(name)
+    left.engine.signal(left.run("ended"), "SIGKILL")
+    looks: list[int] = []
+    recovery = left.recovery()
+    recovery.on_given_up = lambda: looks.append(len(left.engine.containers))
+    assert recovery.computing == 2
+    recovery.claim("here")
+    assert recovery.computing == 1
+    assert looks == []
+    recovery.give_up()
+    assert recovery.computing == 0
+    assert looks == [1]  # the container of the one that was claimed

@@ -10,8 +10,9 @@ import pytest
 
 from sandbox.cancellation import Cancellation
 from sandbox.errors import Cancelled
-from sandbox.gpu import GpuAllotment
+from sandbox.gpu import GpuRequest
 from sandbox.runner import Container
+from sandbox.slots import Share, Slots
 from worker.run_control import InterruptedRunError, Interruption, RunControl
 
 
@@ -58,12 +59,12 @@ def test_only_a_loss_withdraws_what_the_site_is_about_to_be_told() -> None:
 
 
 def test_a_wait_for_gpus_ends_when_nobody_wants_the_run_any_more() -> None:
-    allotment, cancellation = GpuAllotment(("0",)), Cancellation()
+    slots, cancellation = Slots([Share(GpuRequest(("0",)))]), Cancellation()
     cancelling = threading.Timer(0.05, cancellation.cancel)
-    with allotment.take():
+    with slots.take():
         cancelling.start()
-        with pytest.raises(Cancelled), allotment.take(cancellation=cancellation):
+        with pytest.raises(Cancelled), slots.take(cancellation=cancellation):
             raise AssertionError("there was none to give")
     cancelling.join()
-    with allotment.take() as request:
-        assert request.ids == ("0",)
+    with slots.take() as share:
+        assert share == Share(GpuRequest(("0",)))

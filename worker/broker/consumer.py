@@ -85,7 +85,11 @@ class Consumer:
     def resume(self) -> None:
         """Takes again while a slot is free, unless it has stopped taking."""
         self._holding.paused = False
-        with suppress(LinkDownError):
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Takes again where there is room that was not there before."""
+        with suppress(LinkDownError):  # the next connection finds it so
             self._link.call(self.on_events)
 
     def settle(self, delivery: Delivery, how: Settlement) -> None:

@@ -38,6 +38,11 @@ _log = structlog.get_logger(__name__)
 class Taker(Protocol):
     """Who works what is taken. Each call must return at once."""
 
+    @property
+    def room(self) -> int:
+        """How many runs it could begin at once."""
+        ...
+
     def is_run(self, delivery: Delivery) -> bool:
         """True where it can be understood: it will be worked for a while, and is to be leased."""
         ...
@@ -72,8 +77,11 @@ class Holding:
 
     @property
     def has_room(self) -> bool:
-        """True while another message may be taken."""
-        return self.has_slot and not self.paused
+        """True while another message may be taken, and its run would not have to wait.
+
+        Without leases what was in work here before comes back this way, too, and room must not be asked for.
+        """
+        return self.has_slot and not self.paused and (not self.leasing or self._the_taker.room > 0)
 
     @property
     def has_slot(self) -> bool:
@@ -124,7 +132,7 @@ class Holding:
             return
         with self.changed:
             last = len(self.ledger) + 1 >= self._slots
-        if last:  # before the commit, which lets the broker send the next
+        if last or self._the_taker.room <= 1:  # before the commit, which lets the broker send the next
             self._the_channel.stop_consuming()
         until = self._trusted_after(lambda channel: channel.lease([(received.tag, delivery)]))
         self._add(Hold(delivery, None, until))

@@ -17,6 +17,7 @@ from worker.engine_fit import PODMAN, UnfitEngineError, check_kind
 from worker.preflight.clock import clock_line
 from worker.preflight.lines import CheckLine, Lines, failed, ok, warning
 from worker.set_up import SetUpError, UnreachableError
+from worker.shares import slots
 
 _OLDEST_API = (1, 41)  # the oldest that the worker is tested with
 _SLOW_DRIVERS = {"vfs": "copies every image for every container"}
@@ -74,13 +75,24 @@ def look_at_gpus(settings: Settings) -> Lines:
         if engine is None:
             return
         try:
-            compose_engine.checked_gpus(settings, engine)
+            dealt = compose_engine.checked_gpus(settings, engine)
         except SetUpError as error:
             yield failed("gpu", str(error), "Correct WORKER_GPUS and WORKER_GPUS_PER_RUN.")
         except (GpuUnavailable, SandboxError) as error:
             yield failed("gpu", str(error), "nvidia-ctk runtime configure --runtime=docker && systemctl restart docker")
         else:
-            yield ok("gpu", f"a container got {', '.join(settings.worker_gpus) or 'all'}")
+            yield _gpus(settings, slots(settings, dealt))
+
+
+def _gpus(settings: Settings, runs: int) -> CheckLine:
+    found = f"a container got {', '.join(settings.worker_gpus) or 'all'}"
+    if runs == settings.worker_concurrency:
+        return ok("gpu", found)
+    return warning(
+        "gpu",
+        f"{found}, enough for {runs} run{'s' if runs > 1 else ''} at a time, and WORKER_CONCURRENCY is more",
+        "Name more GPUs in WORKER_GPUS, give a run fewer (WORKER_GPUS_PER_RUN), or lower WORKER_CONCURRENCY.",
+    )
 
 
 def _mend_of_absence(settings: Settings, why: str) -> str:

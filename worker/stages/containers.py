@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 from uuid import uuid4
 
@@ -15,8 +15,8 @@ from protocol.run import Role
 from sandbox import labels
 from sandbox.engine import ContainerSpec, Mount
 from sandbox.errors import ContainerLost, EngineRefused, EngineUnreachable, GpuUnavailable, ImageError, SandboxError
-from sandbox.gpu import GpuRequest
 from sandbox.outcome import Outcome
+from sandbox.slots import Share
 from worker.disk import check_room
 from worker.journal import RunJournal
 from worker.records import StagedRun
@@ -46,12 +46,12 @@ OnStage = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the containers of one run share: the worker's tools, the run's journal and GPUs, who may stop them."""
+    """What the containers of one run share: the worker's tools, the run's journal, GPUs and CPUs, who may stop them."""
 
     tools: Tools
     control: RunControl
     journal: RunJournal
-    gpus: GpuRequest | None = None
+    share: Share = field(default_factory=Share)
     peers: Peers | None = None
     upload_patience: float = UPLOAD_PATIENCE
     """Seconds that a store which takes nothing is waited for."""
@@ -107,7 +107,7 @@ def organiser_specs(staged: StagedRun, role: Role, context: RunContext) -> Itera
         yield ContainerSpec(
             name=_name(staged, role),
             image=program.image.id,
-            profile=context.tools.profiles.of(role, context.gpus),
+            profile=context.tools.profiles.of(role, context.share),
             mounts=tuple(mounts),
             labels=_labels(staged, role, context),
             bounds=organisers_bounds(staged, context.tools.settings),
@@ -120,7 +120,7 @@ def _participant_spec(staged: StagedRun, context: RunContext, mounts: tuple[Moun
     return ContainerSpec(
         name=_name(staged, Role.PARTICIPANT),
         image="",
-        profile=context.tools.profiles.of(Role.PARTICIPANT, context.gpus),
+        profile=context.tools.profiles.of(Role.PARTICIPANT, context.share),
         user=context.tools.settings.worker_participant_user,
         fallback_user=_FALLBACK_USER,
         mounts=mounts,

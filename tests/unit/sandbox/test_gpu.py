@@ -1,4 +1,3 @@
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ import pytest
 from sandbox.docker.container_config import container_config
 from sandbox.engine import ContainerSpec
 from sandbox.errors import GpuUnavailable
-from sandbox.gpu import GpuAllotment, GpuRequest, device_requests, gpu_environment, installed_gpus
+from sandbox.gpu import GpuRequest, dealt_out, device_requests, gpu_environment, installed_gpus
 from sandbox.gpu_check import check_gpu
 from sandbox.profile import SecurityProfile
 from sandbox.testing import FakeEngine
@@ -74,45 +73,20 @@ def test_the_drivers_list_of_gpus(tmp_path: Path) -> None:
     assert installed_gpus(tmp_path / "none") == ()
 
 
-def test_runs_get_different_gpus_and_wait_for_more() -> None:
-    allotment = GpuAllotment(("0", "1", "2"), per_run=1)
-    got: list[tuple[str, ...]] = []
-    with allotment.take() as first, allotment.take() as second, allotment.take() as third:
-        assert [first.ids, second.ids, third.ids] == [("0",), ("1",), ("2",)]
-        waiting = threading.Thread(target=_take_one, args=(allotment, got))
-        waiting.start()
-        waiting.join(0.02)
-        assert waiting.is_alive()
-    waiting.join(5)
-    assert len(got) == 1
-    with allotment.take() as again:
-        assert again.ids == ("0",)
-
-
-def test_gpus_come_back_when_a_run_fails() -> None:
-    allotment = GpuAllotment(("0",), per_run=1)
-    with pytest.raises(RuntimeError), allotment.take():
-        raise RuntimeError
-    with allotment.take() as request:
-        assert request == GpuRequest(("0",))
-
-
-def test_without_names_every_run_gets_all_and_one_at_a_time() -> None:
-    allotment = GpuAllotment()
-    got: list[tuple[str, ...]] = []
-    with allotment.take() as request:
-        assert request == GpuRequest()
-        waiting = threading.Thread(target=_take_one, args=(allotment, got))
-        waiting.start()
-        waiting.join(0.02)
-        assert waiting.is_alive()
-    waiting.join(5)
-    assert got == [()]
-
-
-def test_without_a_number_a_run_gets_all_that_are_named() -> None:
-    with GpuAllotment(("0", "3")).take() as request:
-        assert request.ids == ("0", "3")
+@pytest.mark.parametrize(
+    ("ids", "per_run", "expected"),
+    [
+        ((), None, [()]),
+        (("0", "3"), None, [("0", "3")]),
+        (("0", "1", "2"), 1, [("0",), ("1",), ("2",)]),
+        (("0", "1", "2", "3", "4"), 2, [("0", "1"), ("2", "3")]),
+        (("GPU-a", "GPU-b"), 2, [("GPU-a", "GPU-b")]),
+    ],
+)
+def test_as_many_runs_have_gpus_at_a_time_as_there_are_enough_for(
+    ids: tuple[str, ...], per_run: int | None, expected: list[tuple[str, ...]]
+) -> None:
+    assert dealt_out(ids, per_run) == tuple(map(GpuRequest, expected))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +95,7 @@ def test_without_a_number_a_run_gets_all_that_are_named() -> None:
 )
 def test_what_can_never_be_given_is_refused(ids: tuple[str, ...], per_run: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        GpuAllotment(ids, per_run)
+        dealt_out(ids, per_run)
 
 
 def test_the_check_passes_where_only_the_command_is_missing() -> None:
@@ -134,8 +108,3 @@ def test_the_check_passes_where_only_the_command_is_missing() -> None:
 def test_the_check_names_the_mend_for_cdi() -> None:
     with pytest.raises(GpuUnavailable, match=r"nvidia\.com/gpu=0: check the driver and the engine's CDI support"):
         check_gpu(FakeEngine(), GpuRequest(("nvidia.com/gpu=0",)))
-
-
-def _take_one(allotment: GpuAllotment, got: list[tuple[str, ...]]) -> None:
-    with allotment.take() as request:
-        got.append(request.ids)
