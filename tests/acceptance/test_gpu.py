@@ -11,11 +11,13 @@ from pathlib import Path
 import docker
 import pytest
 
+from sandbox.labels import RUN, WORKER
 from tests.support.command_line import Finished, codalab_worker, json_lines, message
 from tests.support.competition import PROGRAM, Competition, Submission
 from tests.support.engine_events import EngineEvents
 from tests.support.gpu_engine import GPUS, gpu_engine
-from tests.support.private_queue import PrivateQueue, gated, statuses
+from tests.support.private_queue import PrivateQueue, gated, next_message, statuses
+from tests.support.worker_process import worker
 from worker.demo import engine, images
 from worker.demo.competition import zipped
 from worker.demo.parts import Parts
@@ -112,6 +114,54 @@ def test_two_slots_give_each_run_a_gpu_of_its_own(
     seen = [SEEN.findall(submission.text("stdout.txt")) for submission in submissions]
     assert sorted(seen[:2]) == [[("0", GPUS["0"])], [("1", GPUS["1"])]]
     assert len(seen[2]) == 1
+
+
+def test_a_run_that_would_wait_for_a_gpu_is_left_to_an_idle_worker(
+    private_queue: PrivateQueue, competition: Competition, gpu_host: str, tmp_path: Path
+) -> None:
+    first, second = (competition.docker_submission(gated(), execution_time_limit=120) for _ in range(2))
+    shared = {"DOCKER_HOST": gpu_host, "USE_GPU": "1", "WORKER_GPUS_PER_RUN": "1"}
+    with (
+        closing(engine.connect(gpu_host)) as client,
+        EngineEvents(client) as events,
+        private_queue.worker(WORKER_CONCURRENCY="2", WORKER_GPUS="0", **shared) as busy,
+    ):
+        where = [events.wait(private_queue.publish(first), "start").attributes[WORKER]]
+        message = private_queue.publish(second)
+        with worker(private_queue.settings_of(WORKER_GPUS="1", **shared), tmp_path / "other"):
+            where.append(events.wait(message, "start").attributes[WORKER])
+            assert len(set(where)) == 2
+            assert len(events.of(message, "start")) == 1
+            private_queue.open_gate()
+            for submission in (first, second):
+                assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
+        assert [event["slots"] for event in busy.events("worker started")] == [1]
+
+
+def test_a_gpu_that_a_container_of_a_killed_worker_holds_is_not_taken_to_be_free(
+    private_queue: PrivateQueue, competition: Competition, gpu_host: str, tmp_path: Path
+) -> None:
+    lost, second, third = (competition.docker_submission(gated(), execution_time_limit=120) for _ in range(3))
+    ttl = 6.0
+    shared = {"DOCKER_HOST": gpu_host, "USE_GPU": "1", "WORKER_LEASE_TTL": f"{ttl}s"}
+    with closing(engine.connect(gpu_host)) as client, EngineEvents(client) as events:
+        with private_queue.worker(WORKER_GPUS="0", **shared) as killed:
+            orphan = events.wait(private_queue.publish(lost), "start")
+            killed.process.kill()
+            killed.process.wait()
+        with private_queue.channel() as channel:  # so that nobody will ever come for what goes on there
+            assert next_message(channel, private_queue.lease_queue(killed, ttl))
+        with private_queue.starting_worker(WORKER_GPUS="0", **shared) as risen:
+            risen.wait_connected("intake", count=2)
+            message = private_queue.publish(second)
+            with worker(private_queue.settings_of(WORKER_GPUS="1", **shared), tmp_path / "other"):
+                assert events.wait(message, "start").attributes[WORKER] != orphan.attributes[WORKER]
+                again = events.wait(private_queue.publish(third), "start")
+                assert again.attributes[WORKER] == orphan.attributes[WORKER]
+                assert [event.container for event in events.of(orphan.attributes[RUN], "destroy")] == [orphan.container]
+                private_queue.open_gate()
+                for submission in (second, third):
+                    assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Sets of CPUs on a real engine: as it reports them, as a program inside finds them, and where it will not have them."""
+"""Sets of CPUs on a real engine: as it reports them, as a program inside finds them, and where it has them not."""
 
 from __future__ import annotations
 
@@ -33,14 +33,12 @@ def client(parts: Any) -> Iterator[docker.APIClient]:
         yield client.api
 
 
-def test_a_container_has_the_cpus_of_its_set_and_no_others(
-    real: Any, client: docker.APIClient, logs: LogPair, tmp_path: Path
-) -> None:
+def test_a_container_has_the_cpus_of_its_set_and_no_others(real: Any, client: docker.APIClient, logs: LogPair) -> None:
     last = real.engine.host_facts().cpus - 1
     spec = real.spec(Program(), command=("python3", "-c", LOOK))
     spec = replace(spec, profile=replace(spec.profile, cpuset=str(last)))
     with Sandbox(real.engine).container(spec) as container:
-        host_config = client.inspect_container(container.id)["HostConfig"]
+        host_config = client.inspect_container(container.id or "")["HostConfig"]
         assert container.run(time_limit=30, grace=1, logs=logs).ok
     assert host_config["CpusetCpus"] == str(last)
     assert logs.stdout.path.read_text().split() == [str(last), "1"]

@@ -78,9 +78,11 @@ class PrivateQueue:
 
     def leased(self, worker: WorkerProcess, ttl: float = 120.0) -> int:
         """Messages in that worker's lease queue that nobody holds."""
-        return RunQueue(
-            self.owner, LeaseTerms(QUEUE, identity(worker.temp_dir, gethostname()), ttl).lease_queue.name
-        ).count()
+        return RunQueue(self.owner, self.lease_queue(worker, ttl)).count()
+
+    def lease_queue(self, worker: WorkerProcess, ttl: float) -> str:
+        """The name of the queue that its leases are in."""
+        return LeaseTerms(QUEUE, identity(worker.temp_dir, gethostname()), ttl).lease_queue.name
 
     @contextmanager
     def channel(self, vhost: str | None = None) -> Iterator[BlockingChannel]:
