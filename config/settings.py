@@ -46,7 +46,9 @@ class Settings(BaseModel):
     worker_queue: str = Field("compute-worker", description="where run messages come from")
     worker_updates_queue: str = Field("submission-updates", description="exchange and queue that updates go to")
     worker_updates_vhost: str = Field("/", description="virtual host of the updates")
-    worker_concurrency: int = Field(1, ge=1, le=256, description="runs at a time")
+    worker_concurrency: int = Field(
+        1, ge=1, le=256, description="runs at a time; fewer where there are not GPUs for so many"
+    )
 
     worker_participant_input_dir: Path | None = Field(
         None, description="host folder mounted read-only at /mnt/in of a docker submission"
@@ -59,7 +61,9 @@ class Settings(BaseModel):
     worker_memory_limit: Size | None = Field(
         None, ge=6 << 20, description="bytes of each container, swap included; (host memory - 512 MiB) / concurrency"
     )
-    worker_cpu_limit: float | None = Field(None, ge=0.01, description="CPUs of each container; host CPUs / concurrency")
+    worker_cpu_limit: float | None = Field(
+        None, ge=0.01, description="CPUs of each container; host CPUs / concurrency, whole ones of its own if it can be"
+    )
     worker_pids_limit: int = Field(1024, ge=8, description="processes and threads of each container")
     worker_shm_size: Size | None = Field(
         None, ge=1 << 16, description="bytes of /dev/shm; 1 GiB, at most half the memory limit"
