@@ -70,11 +70,12 @@ class ImageStock:
         *,
         progress: Progress | None,
         cancellation: Cancellation,
+        anew: bool = False,
     ) -> Image:
         """The image, for the run that `kept_for` was entered for; raises as `sandbox.images.obtain`.
 
         A registry is asked once for all who want it at the same time, but never before a run that wants it began:
-        what a participant pushed and then submitted is what is run.
+        what a participant pushed and then submitted is what is run. Nor before this call, where it is wanted `anew`.
         """
         with self._lock:  # not while it is being given up
             use = self._uses[run]
@@ -91,7 +92,8 @@ class ImageStock:
                 cancellation=shared,
             )
 
-        image = self._pulls.result(reference, pull, since=use.since, cancellation=cancellation)
+        since = time.monotonic() if anew else use.since
+        image = self._pulls.result(reference, pull, since=since, cancellation=cancellation)
         with self._lock:
             use.ids.add(image.id)
             if image.fetched or image.id in self._pulled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 
 import docker
@@ -10,7 +11,8 @@ from docker.errors import ImageNotFound
 
 from tests.contract.faulty_registry import Registry
 from tests.support.competition import Competition, Submission
-from tests.support.private_queue import PrivateQueue, statuses
+from tests.support.engine_events import EngineEvents
+from tests.support.private_queue import PrivateQueue, gated, statuses
 from tests.support.rabbit import Owner
 from tests.support.registries import MakeRegistry, new_registry
 from tests.support.site import Site
@@ -70,6 +72,57 @@ def test_runs_that_come_while_an_image_is_pulled_wait_and_share_one_more_look(
     for run in runs:
         here.finished(run)
     assert one.manifests_asked <= 2 * asked_by_one_pull
+
+
+@pytest.fixture
+def removed_meanwhile(
+    private_queue: PrivateQueue,
+    competition: Competition,
+    client: docker.DockerClient,
+    new_registry: MakeRegistry,
+    events: EngineEvents,
+) -> Iterator[tuple[Submission, Registry]]:
+    """A run whose participant's container is gated, and whose scoring image somebody has removed from the engine."""
+    one = new_registry()
+    run = competition.docker_submission(
+        gated(), bundles={"program.zip": zipped(SCORING)}, docker_image=one.reference, execution_time_limit=120
+    )
+    with private_queue.worker(WORKER_LEASE_TTL="16s"):
+        events.wait(private_queue.publish(run), "start")
+        client.images.remove(one.reference)
+        yield run, one
+
+
+def test_an_image_that_somebody_removes_before_its_container_is_made_is_pulled_again(
+    removed_meanwhile: tuple[Submission, Registry], private_queue: PrivateQueue
+) -> None:
+    run, _ = removed_meanwhile
+    private_queue.open_gate()
+    assert statuses(private_queue.end_of(run)) == ["running", "finished"]
+    assert run.archive()["scores.txt"] == b"scored\n"
+
+
+def test_an_image_that_cannot_be_had_again_costs_an_attempt_and_is_not_taken_for_another(
+    removed_meanwhile: tuple[Submission, Registry], private_queue: PrivateQueue
+) -> None:
+    run, one = removed_meanwhile
+    one.new_image()
+    private_queue.open_gate()
+    assert statuses(private_queue.end_of(run)) == ["running", "running", "finished"]
+
+
+def test_a_registry_that_says_nothing_holds_up_no_shutdown(
+    private_queue: PrivateQueue, competition: Competition, new_registry: MakeRegistry
+) -> None:
+    one = new_registry()
+    one.fault = "manifest:stall"
+    with private_queue.worker() as worker:
+        private_queue.publish(both(competition, one))
+        assert one.held.wait(30)
+        worker.process.send_signal(signal.SIGTERM)
+        worker.wait_for_event("draining")
+        assert worker.stop(timeout=30) == 0  # the engine itself would be waited for four times as long
+    assert private_queue.ready() == 1
 
 
 def test_images_that_the_worker_pulled_leave_when_the_disk_is_short_and_no_others(

@@ -14,7 +14,15 @@ from protocol.faults import Fault, LastingFault, PassingFault
 from protocol.run import Role
 from sandbox import labels
 from sandbox.engine import ContainerSpec, Mount
-from sandbox.errors import ContainerLost, EngineRefused, EngineUnreachable, GpuUnavailable, ImageError, SandboxError
+from sandbox.errors import (
+    ContainerLost,
+    EngineRefused,
+    EngineUnreachable,
+    GpuUnavailable,
+    ImageError,
+    ImageNotFound,
+    SandboxError,
+)
 from sandbox.outcome import Outcome
 from sandbox.slots import Share
 from worker.disk import check_room
@@ -24,6 +32,7 @@ from worker.run_control import RunControl
 from worker.stages.admission import time_limit
 from worker.stages.bounding import organisers_bounds, participants_bounds
 from worker.stages.program import HIDDEN_DIR, RUN_DIR, SHARED_DIR
+from worker.stages.pulling import bring_back
 from worker.storage.patience import UPLOAD_PATIENCE
 from worker.tools import Peers, Tools
 
@@ -151,7 +160,7 @@ def run(spec: ContainerSpec, role: Role, index: int, staged: StagedRun, context:
     spec = replace(spec, labels={**spec.labels, labels.INDEX: str(index)})
     try:
         found = _begun_earlier(spec, context, known=step is not None) if context.journal.resumed else None
-        outcome = _run(spec, found, (role, index), staged, context)
+        outcome = _run_if_its_image_is_there(spec, found, (role, index), staged, context)
     except SandboxError as error:
         raise _fault(error) from error
     _log.info(
@@ -164,17 +173,31 @@ def run(spec: ContainerSpec, role: Role, index: int, staged: StagedRun, context:
     return outcome
 
 
+def _run_if_its_image_is_there(
+    spec: ContainerSpec, found: str | None, step: tuple[Role, int], staged: StagedRun, context: RunContext
+) -> Outcome:
+    """One more pull where it is not: others may remove images of the engine, and staging may be hours ago."""
+    try:
+        return _run(spec, found, step, staged, context)
+    except ImageNotFound:
+        image = next((one for one in staged.programs.images if one.id == spec.image), None)
+        if not image:
+            raise
+        bring_back(staged.request, image, context.tools, context.control.cancellation)
+    return _run(spec, found, step, staged, context)
+
+
 def _run(
     spec: ContainerSpec, found: str | None, step: tuple[Role, int], staged: StagedRun, context: RunContext
 ) -> Outcome:
     tools, journal = context.tools, context.journal
-    logs = staged.folder.open_logs(*step, tools.settings.worker_log_limit, new=not found)
     with tools.sandbox.container(spec, found=found) as container:
         with context.control.watching(container):
             if context.peers:
                 context.peers.join(container)
             if not found:
                 journal.begun(*step)
+            logs = staged.folder.open_logs(*step, tools.settings.worker_log_limit, new=not found)
             outcome = container.run(
                 time_limit=time_limit(staged.request, tools), grace=tools.settings.worker_stop_grace, logs=logs
             )
@@ -205,7 +228,9 @@ def _fault(error: SandboxError) -> Fault:
             return PassingFault("The platform's container engine lost what it ran.", detail=str(error))
         case GpuUnavailable():
             return LastingFault(_NO_GPU, detail=str(error))
-        case EngineRefused() | ImageError():
+        case ImageError():
+            return PassingFault("The platform's container engine lost an image of this run.", detail=str(error))
+        case EngineRefused():
             return LastingFault("The platform's container engine refused to run this.", detail=str(error))
     raise error
 

@@ -11,7 +11,14 @@ from protocol.run import Role, RunRequest
 from sandbox import images
 from sandbox.cancellation import Cancellation
 from sandbox.engine import Image
-from sandbox.errors import EngineRefused, EngineUnreachable, ImageError, ImageNotHeld, RegistryUnreachable
+from sandbox.errors import (
+    EngineRefused,
+    EngineUnreachable,
+    ImageError,
+    ImageNotFound,
+    ImageNotHeld,
+    RegistryUnreachable,
+)
 from worker.tools import Tools
 
 _OWNERS: dict[Role, tuple[str, type[Fault]]] = {
@@ -41,6 +48,19 @@ def ingestion_image(request: RunRequest, tools: Tools, cancellation: Cancellatio
     """The image that the ingestion program runs in. Raises the fault to tell."""
     image = request.ingestion_docker_image or request.docker_image
     return _obtain(request, image, Role.INGESTION, tools, cancellation)
+
+
+def bring_back(request: RunRequest, image: Image, tools: Tools, cancellation: Cancellation) -> None:
+    """Pulls an image that somebody has removed from the engine since this run had it.
+
+    Raises `EngineRefused`, `EngineUnreachable`, `Cancelled`, or an `ImageError` where that very image cannot be had.
+    """
+    policy = images.PullPolicy(tools.settings.worker_pull_policy)
+    run, name = request.message_id, image.reference
+    again = tools.images.obtain(run, name, policy, progress=None, cancellation=cancellation, anew=True)
+    if again.id != image.id:
+        raise ImageNotFound(name, "it was removed from the engine, and its name stands for another image by now")
+    _log.warning("image pulled again, for somebody had removed it from the engine", image=name, id=image.id)
 
 
 def check_allowed(reference: str, patterns: tuple[str, ...]) -> None:
