@@ -48,6 +48,20 @@ def test_a_lease_outlasts_the_consumer_timeout(broker: OwnBroker, bench: Bench) 
     assert nothing_is_left(bench, 3.0)
 
 
+def test_a_run_that_could_not_begin_at_once_stays_where_another_worker_finds_it(bench: Bench) -> None:
+    with bench.consumer(120.0, slots=3) as (busy, taker):
+        taker.room = 1
+        bench.publish([1])
+        taker.take(1)
+        bench.publish([2])
+        with bench.consumer(120.0, worker_id="idle") as (_, idle):
+            assert [number(one) for one in idle.take(1)] == [2]
+            bench.publish([3])
+            taker.room = 1
+            busy.look_again()
+            assert [number(one) for one in taker.take(1)] == [3]
+
+
 def test_a_clean_restart_of_the_broker_loses_none_of_200_leases(broker: OwnBroker, bench: Bench) -> None:
     bench.publish(range(200))
     with bench.consumer(120.0, slots=200) as (consumer, taker):

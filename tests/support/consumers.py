@@ -26,15 +26,14 @@ class NotingTaker:
     def __init__(self) -> None:
         self.taken: SimpleQueue[Delivery] = SimpleQueue()
         self.gone: SimpleQueue[Delivery] = SimpleQueue()
-
-    @property
-    def room(self) -> int:
-        return 1000
+        self.room = 1000
+        """Runs that could be begun at once."""
 
     def is_run(self, _delivery: Delivery) -> bool:
         return True
 
     def on_delivery(self, delivery: Delivery) -> None:
+        self.room -= 1
         self.taken.put(delivery)
 
     def lost(self, delivery: Delivery) -> None:
