@@ -62,6 +62,11 @@ class ImageStock:
         with self._lock:
             self._uses.setdefault(run, _Use()).ids.update(image.id for image in obtained)
 
+    def release(self, run: str) -> None:
+        """That run does not go on with what was reserved for it."""
+        with self._lock:
+            self._uses.pop(run, None)
+
     def obtain(
         self,
         run: str,

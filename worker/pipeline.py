@@ -57,6 +57,7 @@ def work(
         raise
     finally:
         tools.slots.release(request.message_id)
+        tools.images.release(request.message_id)
 
 
 def _journal(request: RunRequest, tools: Tools) -> RunJournal:

@@ -98,6 +98,7 @@ class Recovery:
 
     def _forget(self, record: Record) -> None:
         self._waiting.pop(record.message_id, None)
+        self._tools.images.release(record.message_id)
         self._tools.journals.remove(record)
 
     def _remove(self, record: Record) -> None:

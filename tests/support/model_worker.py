@@ -166,6 +166,7 @@ class ModelWorker:
             updates=self,
             temp_dir=ModelFolders(),
             slots=Slots([Share(), Share()]),
+            images=SimpleNamespace(release=lambda _run: None),
             journals=Journals(self.disk),
             sandbox=None,
         )

@@ -30,8 +30,8 @@ class Host:
         self.memory = folder / "images.json"
         self.stock = ImageStock(self.engine, self.memory)
 
-    def obtain(self, run: str, name: str) -> Image:
-        return self.stock.obtain(run, name, PullPolicy.ALWAYS, progress=None, cancellation=Cancellation())
+    def obtain(self, run: str, name: str, *, anew: bool = False) -> Image:
+        return self.stock.obtain(run, name, PullPolicy.ALWAYS, progress=None, cancellation=Cancellation(), anew=anew)
 
     def used(self, *names: str) -> None:
         for name in names:
@@ -84,6 +84,28 @@ def test_what_a_run_of_an_earlier_process_may_go_on_with_stays(host: Host) -> No
     with host.stock.kept_for("run"):
         assert host.given_up() == ["new"]
     assert host.given_up() == ["old"]
+
+
+def test_what_a_run_of_an_earlier_process_does_not_come_for_may_go(host: Host) -> None:
+    host.used("old")
+    image = host.engine.find_image("old")
+    assert image
+    host.restart()
+    host.stock.reserve("run", [image])
+    assert host.given_up() == []
+    host.stock.release("run")
+    host.stock.release("run")
+    assert host.given_up() == ["old"]
+
+
+def test_what_somebody_removed_is_had_anew_though_it_was_had_before(host: Host) -> None:
+    with host.stock.kept_for("run"):
+        host.obtain("run", "old")
+        del host.engine.programs["old"]
+        host.obtain("run", "old")
+        assert "old" not in host.engine.programs
+        host.obtain("run", "old", anew=True)
+        assert "old" in host.engine.programs
 
 
 def test_what_a_container_uses_stays_and_the_next_one_goes(host: Host) -> None:

@@ -52,6 +52,7 @@ class Left:
         self.runs = folder / "runs"
         self.slots = Slots([Share(gpus) for gpus in dealt_out(("0", "1"), 1)])
         self.journals = Journals(self.temp_dir.journal)
+        self.released: list[str] = []
 
     def run(self, name: str, *, journal: bool = True, worker: str = "me", **noted: Any) -> str:
         """One that was in work; returns its container."""
@@ -72,6 +73,7 @@ class Left:
             temp_dir=self.temp_dir,
             journals=self.journals,
             slots=self.slots,
+            images=SimpleNamespace(release=self.released.append),
             settings=Settings(),
         )
         recovery = Recovery(cast("Tools", tools))
@@ -115,6 +117,7 @@ def test_what_is_not_held_any_more_goes_without_a_word(left: Left) -> None:
     recovery.give_up()
     assert set(left.engine.containers) == {mine}
     assert left.folders() == left.waiting() == ["mine"]
+    assert left.released == ["anothers"]  # the images that were kept for it
 
 
 def test_what_was_claimed_is_not_taken_away_again(left: Left) -> None:
