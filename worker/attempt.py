@@ -15,6 +15,7 @@ from worker.broker.delivery import Settlement
 from worker.in_hand import Held
 from worker.observers import Observers, RunEnd, RunEnded
 from worker.pipeline import work
+from worker.recovery import abandon
 from worker.reporting import reporter
 from worker.run_control import InterruptedRunError
 from worker.tools import Tools
@@ -48,8 +49,11 @@ def make_attempt(request: RunRequest, held: Held, tools: Tools, observers: Obser
     fault: Fault | None = None
     try:
         held.control.check_not_lost()  # it may have been while it waited for its turn
-        fault = _refusal(held.run.attempt, cancelled=cancelled)
+        record = tools.journals.of(request).record
+        fault = None if record.to_be_told else _refusal(held.run.attempt, cancelled=cancelled)
         if fault:
+            if record.folder:
+                abandon(record, tools)
             reporter(Addressee(request.task_id, request.secret), tools, held.control).failed(fault)
         else:
             last = held.run.attempt >= MAX_ATTEMPTS

@@ -100,6 +100,11 @@ class Record:
         """Whether the broker has confirmed the terminal status."""
         return self.terminal is not None and self.terminal.confirmed_at is not None
 
+    @property
+    def to_be_told(self) -> bool:
+        """Whether the run has come to its end, which the site may not know yet."""
+        return self.terminal is not None and not self.confirmed
+
     def step(self, role: Role, index: int) -> Step | None:
         """That container, if it was ever begun."""
         return next((step for step in self.steps if (step.role, step.index) == (role, index)), None)

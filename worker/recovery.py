@@ -86,7 +86,7 @@ class Recovery:
                 self._forget(record)
         for record in others:
             _log.info("removed what was left of a run that is not ours any more", run=record.message_id)
-            self._remove(record)
+            abandon(record, self._tools)
         with self._lock:
             self._computing.clear()
         self.on_given_up()
@@ -101,15 +101,6 @@ class Recovery:
         self._tools.images.release(record.message_id)
         self._tools.journals.remove(record)
 
-    def _remove(self, record: Record) -> None:
-        try:
-            if record.folder:
-                remove_leftovers(self._tools.sandbox.engine, self._marks(record))
-        except SandboxError as error:
-            _log.warning("left for the next start", run=record.message_id, reason=str(error))
-        self._tools.temp_dir.remove_run(record.folder)
-        self._tools.slots.release(record.message_id)
-
     def _reserve(self, record: Record) -> None:
         """Its containers may have their share of the host still, and any that follow are to have the same."""
         if record.published or record.terminal:
@@ -117,11 +108,25 @@ class Recovery:
         if (share := Share(record.gpus, record.cpuset)) != Share():
             self._tools.slots.reserve(record.message_id, share)
         engine = self._tools.sandbox.engine
-        if any(_is_running(engine, container) for container in engine.find_containers(self._marks(record))):
+        if any(_is_running(engine, container) for container in engine.find_containers(_marks(record, self._tools))):
             self._computing.add(record.message_id)
 
-    def _marks(self, record: Record) -> dict[str, str]:
-        return {labels.WORKER: self._tools.worker_id, labels.FOLDER: record.folder}
+
+def abandon(record: Record, tools: Tools) -> None:
+    """Removes what an earlier process left of that run, and what was kept for it: nobody goes on with it."""
+    tools.images.release(record.message_id)
+    tools.journals.remove(record)
+    try:
+        if record.folder:
+            remove_leftovers(tools.sandbox.engine, _marks(record, tools))
+    except SandboxError as error:
+        _log.warning("left for the next start", run=record.message_id, reason=str(error))
+    tools.temp_dir.remove_run(record.folder)
+    tools.slots.release(record.message_id)
+
+
+def _marks(record: Record, tools: Tools) -> dict[str, str]:
+    return {labels.WORKER: tools.worker_id, labels.FOLDER: record.folder}
 
 
 def _is_running(engine: ContainerEngine, container: str) -> bool:

@@ -14,10 +14,17 @@ import pytest
 from protocol.codalab import RUN_TASK
 from protocol.faults import PassingFault
 from protocol.status import RunMetadata, State, StatusUpdate
+from sandbox import labels
+from sandbox.engine import ContainerSpec
+from sandbox.profile import SecurityProfile
+from sandbox.runner import Sandbox
+from sandbox.slots import Share, Slots
+from sandbox.testing import FakeEngine, Program
 from worker import attempt
 from worker.broker.delivery import ATTEMPTS_HEADER, Delivery, Settlement
 from worker.folders import TempDir
 from worker.handling import Handler
+from worker.image_stock import ImageStock
 from worker.journal import Journals
 from worker.journal_record import Record, Terminal
 from worker.observers import Observers, RunEnd, RunEnded, RunInWork
@@ -85,7 +92,18 @@ class Desk:
         settings = SimpleNamespace(codalab_hostname="host", worker_default_time_limit=600.0)
         self.temp_dir = TempDir(folder)
         self.journals = journals = Journals(self.temp_dir.journal)
-        tools = SimpleNamespace(settings=settings, updates=self.updates, temp_dir=self.temp_dir, journals=journals)
+        self.engine = FakeEngine({"x": Program(duration=None)})
+        self.slots = Slots([Share(cpuset="0")])
+        tools = SimpleNamespace(
+            settings=settings,
+            updates=self.updates,
+            temp_dir=self.temp_dir,
+            journals=journals,
+            worker_id="me",
+            sandbox=Sandbox(self.engine),
+            images=ImageStock(self.engine, self.temp_dir.images),
+            slots=self.slots,
+        )
         monkeypatch.setattr(attempt, "work", self._work)
         recovery = Recovery(cast("Tools", tools))
         self.handler = Handler(
@@ -210,6 +228,33 @@ def test_a_run_whose_hosts_died_three_times_is_told_so_and_not_worked(desk: Desk
     assert update.state is State.FAILED
     assert "3 times" in update.traceback
     assert "It is the platform's fault, not yours." in update.traceback
+
+
+DEATHS: dict[str, object] = {"x-death": [{"reason": "expired", "queue": "q.lease.a.120s", "count": 3}]}
+
+
+def test_what_an_earlier_process_left_of_a_run_that_is_refused_goes_and_its_share_is_free(desk: Desk) -> None:
+    folder = desk.folder / "runs" / "left"
+    folder.mkdir()
+    desk.journals.write(Record("message-1", 5, folder="left", cpuset="0"))
+    desk.slots.reserve("message-1", Share(cpuset="0"))
+    profile = SecurityProfile(memory=1, cpus=1, pids=1, shm_size=1)
+    marks = {labels.WORKER: "me", labels.FOLDER: "left"}
+    desk.engine.start(desk.engine.create(ContainerSpec("left", "x", profile, labels=marks)))
+    assert desk.deliver(message(), DEATHS) == [(Settlement.ACK, "7")]
+    assert desk.worked == []
+    assert desk.engine.containers == {}
+    assert not folder.exists()
+    assert desk.journals.unconfirmed() == ()
+    with desk.slots.take() as share:
+        assert share == Share(cpuset="0")
+
+
+def test_an_end_that_an_earlier_process_came_to_is_told_however_many_hosts_have_died(desk: Desk) -> None:
+    desk.journals.write(Record("message-1", 5, terminal=Terminal(State.FINISHED, RunMetadata("host"), "")))
+    desk.deliver(message(), DEATHS)
+    assert desk.worked == [("message-1", True)]
+    assert desk.updates.sent == []
 
 
 def test_a_message_that_was_cancelled_before_it_came_is_told_so_and_not_worked(desk: Desk) -> None:

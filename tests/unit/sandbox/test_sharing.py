@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -39,6 +41,20 @@ class Registry:
         if self.fault:
             raise self.fault
         return turn
+
+
+class Noticed(Cancellation):
+    """Tells when somebody waits who can be cancelled by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = threading.Event()
+
+    @contextmanager
+    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
+        with super().stopping(stop):
+            self.waits.set()
+            yield
 
 
 class Wanted:
@@ -86,7 +102,9 @@ def test_who_is_cancelled_leaves_and_the_others_have_it(wanted: Wanted) -> None:
     since, leaving = time.monotonic(), Cancellation()
     first = wanted.ask(since, leaving)
     wanted.begun()
-    second = wanted.ask(since)
+    staying = Noticed()
+    second = wanted.ask(since, staying)
+    assert staying.waits.wait(WAIT)
     leaving.cancel()
     with pytest.raises(Cancelled):
         first.result(WAIT)
