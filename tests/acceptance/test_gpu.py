@@ -116,11 +116,12 @@ def test_two_slots_give_each_run_a_gpu_of_its_own(
     assert len(seen[2]) == 1
 
 
+@pytest.mark.parametrize("ttl", ["120s", "0"], ids=["leased", "not leased"])
 def test_a_run_that_would_wait_for_a_gpu_is_left_to_an_idle_worker(
-    private_queue: PrivateQueue, competition: Competition, gpu_host: str, tmp_path: Path
+    private_queue: PrivateQueue, competition: Competition, gpu_host: str, tmp_path: Path, ttl: str
 ) -> None:
     first, second = (competition.docker_submission(gated(), execution_time_limit=120) for _ in range(2))
-    shared = {"DOCKER_HOST": gpu_host, "USE_GPU": "1", "WORKER_GPUS_PER_RUN": "1"}
+    shared = {"DOCKER_HOST": gpu_host, "USE_GPU": "1", "WORKER_GPUS_PER_RUN": "1", "WORKER_LEASE_TTL": ttl}
     with (
         closing(engine.connect(gpu_host)) as client,
         EngineEvents(client) as events,
