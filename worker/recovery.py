@@ -45,6 +45,7 @@ class Recovery:
         for record in list(self._waiting.values()):
             if not record.terminal and not self._tools.temp_dir.has_run(record.folder):
                 self._forget(record)
+                self._tools.images.release(record.message_id)
         folders = {record.folder for record in self._waiting.values()}
         engine, mine = self._tools.sandbox.engine, {labels.WORKER: self._tools.worker_id}
         containers = remove_all_but(engine, mine, [{**mine, labels.FOLDER: folder} for folder in folders])
@@ -98,7 +99,6 @@ class Recovery:
 
     def _forget(self, record: Record) -> None:
         self._waiting.pop(record.message_id, None)
-        self._tools.images.release(record.message_id)
         self._tools.journals.remove(record)
 
     def _reserve(self, record: Record) -> None:

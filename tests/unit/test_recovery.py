@@ -117,7 +117,7 @@ def test_what_is_not_held_any_more_goes_without_a_word(left: Left) -> None:
     recovery.give_up()
     assert set(left.engine.containers) == {mine}
     assert left.folders() == left.waiting() == ["mine"]
-    assert set(left.released) == {"anothers"}  # the images that were kept for it
+    assert left.released == ["anothers"]  # the images that were kept for it
 
 
 def test_what_was_claimed_is_not_taken_away_again(left: Left) -> None:
