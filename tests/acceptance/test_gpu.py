@@ -127,10 +127,10 @@ def test_a_run_that_would_wait_for_a_gpu_is_left_to_an_idle_worker(
         EngineEvents(client) as events,
         private_queue.worker(WORKER_CONCURRENCY="2", WORKER_GPUS="0", **shared) as busy,
     ):
-        where = [events.wait(private_queue.publish(first), "start").attributes[WORKER]]
+        where = [events.wait(private_queue.publish(first), "start", timeout=90).attributes[WORKER]]
         message = private_queue.publish(second)
         with worker(private_queue.settings_of(WORKER_GPUS="1", **shared), tmp_path / "other"):
-            where.append(events.wait(message, "start").attributes[WORKER])
+            where.append(events.wait(message, "start", timeout=90).attributes[WORKER])
             assert len(set(where)) == 2
             assert len(events.of(message, "start")) == 1
             private_queue.open_gate()
@@ -147,7 +147,7 @@ def test_a_gpu_that_a_container_of_a_killed_worker_holds_is_not_taken_to_be_free
     shared = {"DOCKER_HOST": gpu_host, "USE_GPU": "1", "WORKER_LEASE_TTL": f"{ttl}s"}
     with closing(engine.connect(gpu_host)) as client, EngineEvents(client) as events:
         with private_queue.worker(WORKER_GPUS="0", **shared) as killed:
-            orphan = events.wait(private_queue.publish(lost), "start")
+            orphan = events.wait(private_queue.publish(lost), "start", timeout=90)
             killed.process.kill()
             killed.process.wait()
         with private_queue.channel() as channel:  # so that nobody will ever come for what goes on there
@@ -156,8 +156,8 @@ def test_a_gpu_that_a_container_of_a_killed_worker_holds_is_not_taken_to_be_free
             risen.wait_connected("intake", count=2)
             message = private_queue.publish(second)
             with worker(private_queue.settings_of(WORKER_GPUS="1", **shared), tmp_path / "other"):
-                assert events.wait(message, "start").attributes[WORKER] != orphan.attributes[WORKER]
-                again = events.wait(private_queue.publish(third), "start")
+                assert events.wait(message, "start", timeout=90).attributes[WORKER] != orphan.attributes[WORKER]
+                again = events.wait(private_queue.publish(third), "start", timeout=90)
                 assert again.attributes[WORKER] == orphan.attributes[WORKER]
                 assert [event.container for event in events.of(orphan.attributes[RUN], "destroy")] == [orphan.container]
                 private_queue.open_gate()

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.acceptance
 
 SCORING = {"metadata": b"command: /bin/busybox sh -c 'echo scored > $output/scores.txt'\n"}
 NO_DISK_HAS = "1000000g"
+BUSY = 90.0  # seconds that a busy machine may take
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def removed_meanwhile(
         gated(), bundles={"program.zip": zipped(SCORING)}, docker_image=one.reference, execution_time_limit=120
     )
     with private_queue.worker(WORKER_LEASE_TTL="16s"):
-        events.wait(private_queue.publish(run), "start")
+        events.wait(private_queue.publish(run), "start", timeout=BUSY)
         client.images.remove(one.reference)
         yield run, one
 
@@ -98,7 +99,7 @@ def test_an_image_that_somebody_removes_before_its_container_is_made_is_pulled_a
 ) -> None:
     run, _ = removed_meanwhile
     private_queue.open_gate()
-    assert statuses(private_queue.end_of(run)) == ["running", "finished"]
+    assert statuses(private_queue.end_of(run, BUSY)) == ["running", "finished"]
     assert run.archive()["scores.txt"] == b"scored\n"
 
 
@@ -108,7 +109,7 @@ def test_an_image_that_cannot_be_had_again_costs_an_attempt_and_is_not_taken_for
     run, one = removed_meanwhile
     one.new_image()
     private_queue.open_gate()
-    assert statuses(private_queue.end_of(run)) == ["running", "running", "finished"]
+    assert statuses(private_queue.end_of(run, BUSY)) == ["running", "running", "finished"]
 
 
 def test_a_registry_that_says_nothing_holds_up_no_shutdown(
@@ -118,10 +119,10 @@ def test_a_registry_that_says_nothing_holds_up_no_shutdown(
     one.fault = "manifest:stall"
     with private_queue.worker() as worker:
         private_queue.publish(both(competition, one))
-        assert one.held.wait(30)
+        assert one.held.wait(BUSY)
         worker.process.send_signal(signal.SIGTERM)
-        worker.wait_for_event("draining")
-        assert worker.stop(timeout=30) == 0  # the engine itself would be waited for four times as long
+        worker.wait_for_event("draining", BUSY)
+        assert worker.stop(timeout=BUSY) == 0  # the engine itself would be waited for longer, for 120 s
     assert private_queue.ready() == 1
 
 

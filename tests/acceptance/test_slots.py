@@ -7,7 +7,6 @@ import re
 import docker
 import pytest
 
-from protocol.run import Role
 from sandbox.cpus import cpu_order, cpu_sets
 from tests.support.competition import PROGRAM, Competition, Submission
 from tests.support.engine_events import EngineEvents
@@ -39,7 +38,7 @@ def looking(competition: Competition, gate: str = "gate") -> Submission:
 
 def given(client: docker.DockerClient, events: EngineEvents, message: str) -> tuple[str, int]:
     """CPU set and billionths of a CPU of the participant's container, as the engine has them."""
-    container = events.wait(message, "start", Role.PARTICIPANT).container
+    container = events.wait(message, "start", timeout=90).container
     config = client.api.inspect_container(container)["HostConfig"]
     return config["CpusetCpus"], config["NanoCpus"]
 
