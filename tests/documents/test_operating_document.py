@@ -10,9 +10,10 @@ import pytest
 from config.old_names import NOT_TAKEN_OVER, OLD_NAMES
 from config.settings import Settings
 from sandbox.engine import HostFacts
+from sandbox.slots import Share
 from tests.documents.test_events import logged
 from tests.support import operating
-from worker.profiles import cpu_limit, memory_limit
+from worker.profiles import make_profiles
 
 ROOT = Path(__file__).parents[2]
 README, OPERATING, COMPARISON = (
@@ -69,8 +70,8 @@ def test_the_symptoms_quote_events_and_sentences_as_they_are() -> None:
 
 def test_the_arithmetic_of_capacity_is_the_workers() -> None:
     host = HostFacts("host", "", 16, 64 << 30, "linux", swap_limit=True, runtimes=(), cdi=False)
-    settings = Settings(worker_concurrency=4)
-    share = f"{memory_limit(settings, host) / (1 << 30):.1f} GiB, {cpu_limit(settings, host):g} CPUs and a GPU"
+    given = make_profiles(Settings(worker_concurrency=4), host, [Share(cpuset="0-3")] * 4).participant
+    share = f"{given.memory / (1 << 30):.1f} GiB, {given.cpus:g} CPUs and a GPU"
     assert f"are {share}" in " ".join(OPERATING.split())
 
 
