@@ -20,7 +20,7 @@ import structlog
 from protocol.urls import SignedUrl
 from sandbox.logs import size
 from worker.archives.unpack import BadArchive, is_archive
-from worker.bundles.coming import Arrivals, Came, Progress
+from worker.bundles.coming import Arrivals, Progress
 from worker.bundles.shelf import Entry, Shelf
 from worker.storage.store import VersionedStore
 from worker.storage.version import Version
@@ -71,10 +71,7 @@ class BundleCache:
 
     def _file(self, wanted: _Wanted, taken: ExitStack) -> Path:
         while not (known := self._known(wanted, taken)):
-            came = self._arrivals.fetch(wanted.key, partial(self._fetch, wanted), wanted.progress)
-            if came is Came.NOT_FOR_OTHERS:
-                self._fetch(wanted, wanted.progress)
-            if came is not Came.THEIRS:
+            if self._arrivals.fetch(wanted.key, partial(self._fetch, wanted), wanted.progress):
                 return wanted.target
         return known
 

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from enum import Enum, auto
 
 Progress = Callable[[int, int], None]
-
-
-class Came(Enum):
-    """How a bundle was fetched."""
-
-    OURS = auto()  # by this very call
-    THEIRS = auto()  # by another, meanwhile: it may be there now, or they failed
-    NOT_FOR_OTHERS = auto()  # by another, and there is no use in waiting for the next
 
 
 class Arrivals:
@@ -24,49 +15,55 @@ class Arrivals:
         self._lock = threading.Lock()
         self._coming: dict[str, _Coming] = {}
 
-    def fetch(self, key: str, fetch: Callable[[Progress], bool], progress: Progress) -> Came:
-        """Calls `fetch`, or waits for the call of another thread for that key; `progress` hears of either.
+    def fetch(self, key: str, fetch: Callable[[Progress], bool], progress: Progress) -> bool:
+        """Calls `fetch`, which says whether others can have it now, too; or waits for another thread that does.
 
-        `fetch` says whether what it fetched is there for others, too. Raises what it raises, and what `progress`
-        does; one who waits is not told how another's call failed.
+        False where another has fetched it for all. Where that failed, or what came cannot be shared, all who waited
+        fetch it themselves, side by side: a store that is away must not keep them in a queue. Raises what `fetch`
+        and `progress` raise; the latter hears of what is waited for as well.
         """
         mine = _Coming()
         with self._lock:
             coming = self._coming.setdefault(key, mine)
-        if coming is not mine:
-            return Came.THEIRS if coming.wait(progress) else Came.NOT_FOR_OTHERS
-        for_others = True
+        if coming is mine:
+            self._first(key, mine, fetch, progress)
+        elif coming.wait(progress):
+            return False
+        else:
+            fetch(progress)
+        return True
 
+    def _first(self, key: str, mine: _Coming, fetch: Callable[[Progress], bool], progress: Progress) -> None:
         def heard(done: int, total: int) -> None:
             mine.told(done, total)
             progress(done, total)
 
+        for_all = False
         try:
-            for_others = fetch(heard)
+            for_all = fetch(heard)
         finally:
             with self._lock:
                 del self._coming[key]
-            mine.end(for_others=for_others)
-        return Came.OURS
+            mine.end(for_all=for_all)
 
 
 class _Coming:
-    """One of them: how far it is and, at its end, whether it is any use to others."""
+    """One of them: how far it is and, at its end, whether all can have it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._at = (0, 0)
         self._ended = False
-        self._for_others = True
+        self._for_all = False
 
     def told(self, done: int, total: int) -> None:
         with self._changed:
             self._at = (done, total)
             self._changed.notify_all()
 
-    def end(self, *, for_others: bool) -> None:
+    def end(self, *, for_all: bool) -> None:
         with self._changed:
-            self._ended, self._for_others = True, for_others
+            self._ended, self._for_all = True, for_all
             self._changed.notify_all()
 
     def wait(self, progress: Progress) -> bool:
@@ -76,6 +73,6 @@ class _Coming:
                 while not self._ended and self._at == at:
                     self._changed.wait()
                 if self._ended:
-                    return self._for_others
+                    return self._for_all
                 at = self._at
             progress(*at)
