@@ -25,9 +25,9 @@ _PATIENCE = 20.0
 
 def test_a_host_has_an_address_of_its_own_and_no_way_but_to_the_others() -> None:
     with network(2) as made:
-        addresses = [_within(host, "hostname", "--all-ip-addresses").split() for host in made.hosts]
+        addresses = [_within(host, "ip", "-4", "-oneline", "addr", "show", "uplink").split()[3] for host in made.hosts]
         routes = [_within(host, "ip", "route").splitlines() for host in made.hosts]
-    assert addresses == [[host.address] for host in made.hosts]
+    assert addresses == [f"{host.address}/24" for host in made.hosts]
     assert [len(lines) for lines in routes] == [1, 1]
     assert not any("default" in line for lines in routes for line in lines)
 
