@@ -120,7 +120,7 @@ def tools(
     held = TempDir(temp_dir or settings.submission_temp_dir)
     try:
         with Transfers(counters) as transfers:
-            cache = None if store else bundle_cache(settings, transfers)
+            cache = None if store else bundle_cache(settings, transfers, counters)
             yield _gathered(settings, updates, held, store or transfers, cache, progress, counters)
     finally:
         held.close()

@@ -5,15 +5,17 @@ from __future__ import annotations
 from config.settings import Settings
 from sandbox.engine import ContainerEngine
 from worker.bundles.cache import BundleCache, open_cache
+from worker.counters import Counters
 from worker.folders import TempDir
 from worker.image_stock import ImageStock
 from worker.journal import Journals
 from worker.storage.store import VersionedStore
 
 
-def bundle_cache(settings: Settings, store: VersionedStore) -> BundleCache | None:
+def bundle_cache(settings: Settings, store: VersionedStore, counters: Counters) -> BundleCache | None:
     """The cache in SUBMISSION_CACHE_DIR, if there is to be one and can be."""
-    return open_cache(settings.submission_cache_dir, settings.submission_cache_dir_max_size_in_gb, store)
+    most = settings.submission_cache_dir_max_size_in_gb
+    return open_cache(settings.submission_cache_dir, most, store, counters.cache_asked)
 
 
 def is_cache_exposed(settings: Settings) -> bool:

@@ -16,6 +16,9 @@ class Counters(Protocol):
     def pulled(self, seconds: float, ok: bool) -> None:
         """A pull of an image has ended, after that long."""
 
+    def cache_asked(self, hit: bool) -> None:
+        """A bundle was wanted that can be cached: it was there, or was downloaded."""
+
     def connected(self, link: str) -> None:
         """A connection to the broker is up, for the first time or again."""
 
@@ -36,6 +39,9 @@ class NoCounters:
         """As in `Counters`."""
 
     def pulled(self, seconds: float, ok: bool) -> None:
+        """As in `Counters`."""
+
+    def cache_asked(self, hit: bool) -> None:
         """As in `Counters`."""
 
     def connected(self, link: str) -> None:

@@ -321,4 +321,5 @@ def test_people_read_a_table_and_pipes_plain_lines(cases: Cases, tmp_path: Path,
     assert ("\x1b[" in shown) is (where == "terminal")
     for name in ALL:
         assert name in shown
-    assert "0 failed, 0 to look at: a worker can work here" in shown
+    assert "0 failed, " in shown
+    assert ": a worker can work here" in shown

@@ -25,6 +25,7 @@ PATH = re.compile(
 )
 SETTING = re.compile(r"\b(?:WORKER|DOCKER|SUBMISSION|BROKER|USE|LOG)_[A-Z_]+[A-Z]\b")
 JOINT = re.compile(r"\"\s*\n\s*f?\"")
+CALL = re.compile(r"(?:operating\.run|documented|pool\.submit\(documented,|worker_image\.build)\D*?\"([\w-]+)\"")
 SAID = re.compile(r"“([^”]+)”")
 
 
@@ -95,6 +96,12 @@ def test_every_letter_of_the_comparison_is_explained() -> None:
         letter for cells in re.findall(r"\(([a-z](?:, [a-z])*)\)(?= \||;)", COMPARISON) for letter in cells.split(", ")
     }
     assert letters == set(re.findall(r"^(?:\* )?\(([a-z])\) ", COMPARISON, re.MULTILINE))
+
+
+def test_every_command_that_is_said_to_be_tried_is_run_by_a_test() -> None:
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("*/*.py") if path != Path(__file__))
+    called = set(CALL.findall(tests))
+    assert operating.commands().keys() - called - {"compose"} == set()  # that is the last line of the README's
 
 
 def test_the_readmes_install_is_the_documents() -> None:

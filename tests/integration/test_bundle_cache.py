@@ -105,7 +105,8 @@ class Worker:
     """Fetches bundles through a cache, which may be shared with another."""
 
     def __init__(self, folder: Path, store: Store, transfers: Transfers, most: int = 250 * KIB) -> None:
-        cache = open_cache(folder / "cache", most / (1 << 30), transfers)
+        self.hits: list[bool] = []
+        cache = open_cache(folder / "cache", most / (1 << 30), transfers, self.hits.append)
         assert cache
         self.cache: BundleCache = cache
         self.shelf = folder / "cache" / "bundles"
@@ -148,6 +149,18 @@ def transfers() -> Iterator[Transfers]:
 def worker(tmp_path: Path, store: Store, transfers: Transfers) -> Worker:
     store.blobs = {name: zip_like(100 * KIB, seed) for seed, name in enumerate("abcde")}
     return Worker(tmp_path, store, transfers)
+
+
+def test_each_archive_that_was_there_or_was_not_is_told(worker: Worker) -> None:
+    worker.get("a")
+    worker.get("a")
+    worker.store.blobs["a"] = zip_like(90 * KIB, 7)
+    worker.get("a")
+    worker.store.blobs["document"] = b"input: nothing that is kept"
+    worker.get("document")
+    worker.store.validator = "none"
+    worker.get("b")
+    assert worker.hits == [False, True, False, False]
 
 
 def test_what_has_not_changed_is_not_sent_again_whatever_the_signature(worker: Worker) -> None:

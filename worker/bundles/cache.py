@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,11 +43,15 @@ class _Wanted:
 
 
 class BundleCache:
-    """Hands out bundles from the shelf where the store says that they still are what is wanted."""
+    """Hands out bundles from the shelf where the store says that they still are what is wanted.
 
-    def __init__(self, store: VersionedStore, shelf: Shelf) -> None:
+    `on_asked` is told for each archive whether it was there.
+    """
+
+    def __init__(self, store: VersionedStore, shelf: Shelf, on_asked: Callable[[bool], None]) -> None:
         self._store = store
         self._shelf = shelf
+        self._on_asked = on_asked
         self._arrivals = Arrivals()
 
     @contextmanager
@@ -63,6 +67,8 @@ class BundleCache:
         wanted = _Wanted(_key(url), url, target, limit, time.monotonic() + deadline, progress)
         with ExitStack() as taken:
             file = self._file(wanted, taken)
+            if (hit := file != target) or is_archive(target):
+                self._on_asked(hit)
             try:
                 yield file
             except BadArchive:
@@ -134,12 +140,14 @@ class BundleCache:
             _warn(error)
 
 
-def open_cache(folder: Path | None, gigabytes: float, store: VersionedStore) -> BundleCache | None:
+def open_cache(
+    folder: Path | None, gigabytes: float, store: VersionedStore, on_asked: Callable[[bool], None] = lambda _hit: None
+) -> BundleCache | None:
     """The cache in that folder; none where there is to be none, or the folder cannot be used."""
     if folder is None:
         return None
     try:
-        return BundleCache(store, Shelf(folder, int(gigabytes * _GIB)))
+        return BundleCache(store, Shelf(folder, int(gigabytes * _GIB)), on_asked)
     except OSError as error:
         _warn(error)
         return None

@@ -71,6 +71,12 @@ class Metrics:
         self._bytes = Counter(
             f"{PREFIX}_transfer_bytes", "Bytes from (down) and to (up) stores.", ("direction",), registry=registry
         )
+        self._cache = Counter(
+            f"{PREFIX}_cache_requests",
+            "Bundles that can be cached: those that were (hit), and those that were downloaded (miss).",
+            ("result",),
+            registry=registry,
+        )
         self._connections = Counter(
             f"{PREFIX}_broker_connections",
             "Connections made to the broker: the first, and reconnects.",
@@ -108,6 +114,10 @@ class Metrics:
         """As in `Counters`."""
         self._pull_seconds.labels(_pull_result(ok=ok)).observe(seconds)
 
+    def cache_asked(self, hit: bool) -> None:
+        """As in `Counters`."""
+        self._cache.labels(_cache_result(hit=hit)).inc()
+
     def connected(self, link: str) -> None:
         """As in `Counters`."""
         self._connections.labels(link if link in LINKS else _OTHER).inc()
@@ -136,6 +146,7 @@ class Metrics:
             self._stage_seconds.labels(stage)
         for ok in (True, False):
             self._pull_seconds.labels(_pull_result(ok=ok))
+            self._cache.labels(_cache_result(hit=ok))
         for direction in ("down", "up"):
             self._bytes.labels(direction)
         for link in LINKS:
@@ -153,3 +164,7 @@ class Metrics:
 
 def _pull_result(*, ok: bool) -> str:
     return "ok" if ok else "failed"
+
+
+def _cache_result(*, hit: bool) -> str:
+    return "hit" if hit else "miss"

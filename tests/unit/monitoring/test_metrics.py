@@ -37,6 +37,13 @@ def test_runs_are_counted_by_end_and_fault(registry: CollectorRegistry, metrics:
     assert value(registry, "run_duration_seconds_bucket", end="finished", le="60.0") == 1
 
 
+def test_the_cache_is_counted_by_what_it_had(registry: CollectorRegistry, metrics: Metrics) -> None:
+    for hit in (True, False, True):
+        metrics.cache_asked(hit)
+    assert value(registry, "cache_requests_total", result="hit") == 2
+    assert value(registry, "cache_requests_total", result="miss") == 1
+
+
 def test_a_fault_that_is_not_known_makes_no_label(registry: CollectorRegistry, metrics: Metrics) -> None:
     metrics.run_ended(run(), RunEnded(RunEnd.FAILED, 7, "FaultOfSomeLaterVersion"))
     assert value(registry, "runs_total", end="failed", fault="other") == 1
