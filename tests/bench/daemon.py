@@ -86,9 +86,7 @@ def other_daemon(
     log = folder / "worker.log"
     began = time.perf_counter()
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, env=environment(settings), cwd=folder, stdout=file, stderr=file, start_new_session=True
-        )
+        process = subprocess.Popen(command, env=environment(settings), stdout=file, stderr=file, start_new_session=True)
     try:
         try:
             site.wait_for_consumer(queue, patience)
