@@ -77,6 +77,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.set_xlabel(panel.axis)
     axes.set_ylabel(_UNITS.get(panel.unit, panel.unit))
+    axes.margins(y=0.15)
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
