@@ -12,7 +12,7 @@ import pytest
 from tests.bench.__main__ import SECTIONS, main
 from tests.bench.plot import draw
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 # This worker, as if it were of another make: it is told where the queue is by its environment alone.
 OTHER = shlex.join([sys.executable, "-m", "worker", "run"])
