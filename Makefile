@@ -15,8 +15,10 @@ PARTS := $(BIN)/python -m worker.demo.parts
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 FLEET_ARGS ?=
+BENCH_ARGS ?=
+BENCH_RESULTS ?=
 
-.PHONY: help venv demo test unit fuzz bench chaos fleet lint format services services-down clean pins picture
+.PHONY: help venv demo test unit fuzz bench bench-plot chaos fleet lint format services services-down clean pins picture
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -38,8 +40,11 @@ unit: $(VENV)/.installed ## tests that need nothing but Python
 fuzz: $(VENV)/.installed ## hostile input for every reader, FUZZ_SECONDS (20) each; a find is printed with how to repeat it
 	@$(BIN)/python -m tests.fuzz
 
-bench: $(VENV)/.installed ## the worker's overhead over the floor, its memory and idle CPU
-	@$(PARTS) run -- $(BIN)/python -m tests.bench
+bench: $(VENV)/.installed ## latency, rates, memory and costs over the floor; BENCH_ARGS="--only small,big" takes a part
+	@$(PARTS) run -- $(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-plot: $(VENV)/.installed ## the curves of the newest results, or of BENCH_RESULTS, as a PNG beside them
+	@$(BIN)/python -m tests.bench.plot $(BENCH_RESULTS)
 
 chaos: $(VENV)/.installed ## three workers, 200 runs, and everything breaks at random; CHAOS_ARGS="--seed 7" repeats one
 	@$(PARTS) run -- $(BIN)/python -m tests.chaos $(CHAOS_ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -130,7 +131,7 @@ class Container:
         self._watchdog.arm(container, time_limit=left, grace=grace)
         try:
             if self._spec.profile.scratch is not None:
-                self._watch.add_scratch(self._engine.scratch_meter(container), self._spec.profile.scratch)
+                self._watch.add_scratch(partial(self._engine.scratch_meter, container), self._spec.profile.scratch)
             return attendance.to_the_end(container, time.monotonic() + left + grace + _END, logs)
         finally:
             self._watchdog.ended()

@@ -54,19 +54,19 @@ class Watch:
         self._hit = hit
         self._ended = threading.Event()
         self._turns: list[_Turn] = []
+        self._scratch: tuple[Callable[[], ScratchMeter], int] | None = None
         self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
 
     def start(self) -> None:
         """Begins to look."""
         self._thread.start()
 
-    def add_scratch(self, meter: ScratchMeter, limit: int) -> None:
-        """From now on looks at what the container writes outside of its mounts, too."""
+    def add_scratch(self, find: Callable[[], ScratchMeter], limit: int) -> None:
+        """From now on looks at what the container writes outside of its mounts, too.
 
-        def broken_by(held: Usage) -> ExitReason | None:
-            return ExitReason.SCRATCH_LIMIT if held.size > limit else None
-
-        self._turns.append(_Turn(_Gauge(lambda: Usage(meter.read()), broken_by, limit, meter.place)))
+        The meter is found from the watch's own thread, for nobody's end is to wait for that.
+        """
+        self._scratch = (find, limit)
 
     def close(self) -> None:
         """Ends it; a look that takes long is not waited for."""
@@ -77,10 +77,23 @@ class Watch:
         for bound in self._bounds:
             self._turns.append(_Turn(_gauge(bound, self._ended.is_set)))
         while not self._ended.wait(_TICK):
-            for turn in tuple(self._turns):
+            self._find_scratch()
+            for turn in self._turns:
                 if turn.is_due() and (reason := turn.take()) and not self._ended.is_set():
                     self._hit(reason)
                     return
+
+    def _find_scratch(self) -> None:
+        """Once; an engine that is away is asked again."""
+        if self._scratch is None:
+            return
+        find, limit = self._scratch
+        try:
+            self._turns.append(_Turn(_scratch_gauge(find(), limit)))
+        except SandboxError as error:
+            _log.debug("could not find what a container writes", reason=str(error))
+        else:
+            self._scratch = None
 
 
 class _Turn:
@@ -115,6 +128,13 @@ class _Turn:
 def _gauge(bound: Bound, stopped: Callable[[], bool]) -> _Gauge:
     before = usage(bound, stopped) if bound.growth else Usage()
     return _Gauge(lambda: usage(bound, stopped) - before, partial(broken, bound), bound.most.size, bound.folders[0])
+
+
+def _scratch_gauge(meter: ScratchMeter, limit: int) -> _Gauge:
+    def broken_by(held: Usage) -> ExitReason | None:
+        return ExitReason.SCRATCH_LIMIT if held.size > limit else None
+
+    return _Gauge(lambda: Usage(meter.read()), broken_by, limit, meter.place)
 
 
 def _free(place: Path | None) -> int:

@@ -41,10 +41,12 @@ def main(context: click.Context, env_file: Path | None) -> None:
 @click.pass_obj
 def run(env_file: Path | None) -> None:
     """The daemon, in the foreground."""
-    settings = _start(env_file)
-    with _exit_codes():
-        from worker.daemon import Daemon
+    from worker.lean import no_collecting
 
+    with no_collecting():
+        settings = _start(env_file)
+        from worker.daemon import Daemon
+    with _exit_codes():
         sys.exit(Daemon(settings, lambda: load(env_file).settings).run())
 
 

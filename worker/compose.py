@@ -27,7 +27,7 @@ from worker.broker.events import WorkerEvents
 from worker.broker.node_facts import NodeFacts, broker_info
 from worker.broker.remote_control import RemoteControl
 from worker.bundles.cache import BundleCache
-from worker.compose_engine import check_folders, checked_gpus, docker_engine, may_wall
+from worker.compose_engine import check_folders_and_walls, checked_gpus, docker_engine
 from worker.compose_kept import bundle_cache, image_stock
 from worker.counters import NO_COUNTERS, Counters
 from worker.disk import watched_disks
@@ -139,7 +139,7 @@ def _gathered(
     try:
         host = engine.host_facts()
         check_fit(settings, engine, host)
-        check_folders(settings, engine, temp_dir)
+        walls = check_folders_and_walls(settings, engine, host, temp_dir)
         shares = share_out(settings, engine, host, checked_gpus(settings, engine))
     except UnfitEngineError as error:
         raise SetUpError(str(error)) from error
@@ -160,7 +160,7 @@ def _gathered(
         slots=Slots(shares),
         disks=watched_disks(temp_dir.path, engine, host),
         remapped_root=host.remapped_root,
-        walls=may_wall(settings, engine, host, temp_dir),
+        walls=walls,
         cache=cache,
         progress=progress,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -53,8 +54,20 @@ def docker_engine(settings: Settings, counters: Counters = NO_COUNTERS) -> Docke
         raise UnreachableError(f"No Docker engine answers at {engine_address(settings)}: {error}") from error
 
 
-def may_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> bool:
-    """Whether participants' output folders can be walled; else they are watched only. Tried once, here."""
+def check_folders_and_walls(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> bool:
+    """Whether participants' output folders can be walled; else they are watched only.
+
+    Raises `SetUpError` where a folder that containers are to see is not one of the engine's host. Both are looked at
+    side by side, for it is the engine that takes the time.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="wall-trial") as pool:
+        walls = pool.submit(_may_wall, settings, engine, host, temp_dir)
+        _check_folders(settings, engine, temp_dir)
+    return walls.result()
+
+
+def _may_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> bool:
+    """Tried once, here."""
     why = _no_wall(settings, engine, host, temp_dir)
     held = "watched" if why else "walled and watched"
     _log.info("output folders are held to their limits", by=held, **({"no_wall": why} if why else {}))
@@ -101,7 +114,7 @@ def _known_to_be_shared(settings: Settings) -> tuple[SharedFolder, ...]:
     return (SharedFolder(settings.submission_temp_dir, host_directory),) if host_directory else ()
 
 
-def check_folders(settings: Settings, engine: ContainerEngine, temp_dir: TempDir) -> None:
+def _check_folders(settings: Settings, engine: ContainerEngine, temp_dir: TempDir) -> None:
     """Every folder that containers are to see must be one of the engine's host, too."""
     inputs = settings.worker_participant_input_dir
     if inputs and not inputs.is_dir():

@@ -117,7 +117,8 @@ class DockerEngine:
     def host_facts(self) -> HostFacts:
         """What the engine says of itself and its host."""
         with translated("asking for its facts"):
-            return host_facts(self._api.info(), self._api.version())
+            self._facts = host_facts(self._api.info(), self._api.version())
+        return self._facts
 
     def report(self) -> EngineReport:
         """What it says of itself, for an operator to read."""

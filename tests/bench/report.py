@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,11 @@ from tests.bench.figures import Figure
 from tests.bench.surroundings import Surroundings
 from worker.demo import engine
 
+Sections = Mapping[str, Sequence[Figure]]
+"""Figures by the section that measured them."""
+
 _GIB = 1 << 30
+_HEAD = ("", "median", "p95", "unit", "n", "target", "")
 
 
 def machine(around: Surroundings) -> dict[str, str]:
@@ -37,21 +41,29 @@ def machine(around: Surroundings) -> dict[str, str]:
     }
 
 
-def table(figures: Iterable[Figure]) -> str:
-    """One line a figure."""
-    head = ("", "median", "p95", "unit", "n", "target", "")
-    rows = [head, *(_cells(figure) for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return "\n".join(_line(row, widths) for row in rows)
+def table(sections: Sections) -> str:
+    """One line a figure, with a blank one between sections."""
+    rows = {name: [_cells(figure) for figure in figures] for name, figures in sections.items()}
+    every = [_HEAD, *(row for section in rows.values() for row in section)]
+    widths = [max(len(row[column]) for row in every) for column in range(len(_HEAD))]
+    blocks = ["\n".join(_line(row, widths) for row in section) for section in rows.values()]
+    return "\n\n".join([_line(_HEAD, widths), *blocks])
 
 
-def facts(given: dict[str, str]) -> str:
+def verdict(figures: Iterable[Figure]) -> str:
+    """How many targets were reached, and which were not."""
+    judged = [figure for figure in figures if figure.target]
+    missed = [figure.name for figure in judged if figure.verdict == "MISSED"]
+    return f"{len(judged) - len(missed)} of {len(judged)} targets reached" + "".join(f"; MISSED: {n}" for n in missed)
+
+
+def facts(given: Mapping[str, str]) -> str:
     """One line a fact."""
     width = max(map(len, given))
     return "\n".join(f"{name:{width}}  {value}" for name, value in given.items())
 
 
-def save(folder: Path, about: dict[str, str], figures: Sequence[Figure]) -> Path:
+def save(folder: Path, about: Mapping[str, str], sections: Sections) -> Path:
     """Writes them to a new file named by the moment."""
     folder.mkdir(parents=True, exist_ok=True)
     moment = datetime.now(UTC)
@@ -59,7 +71,7 @@ def save(folder: Path, about: dict[str, str], figures: Sequence[Figure]) -> Path
     document = {
         "date": moment.isoformat(timespec="seconds"),
         "machine": about,
-        "figures": [figure.as_json() for figure in figures],
+        "figures": [{"section": name, **figure.as_json()} for name, figures in sections.items() for figure in figures],
     }
     path.write_text(json.dumps(document, indent=2) + "\n")
     return path
@@ -72,7 +84,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
         _number(figure.p95),
         figure.unit,
         str(len(figure.samples)),
-        f"< {figure.target:g}" if figure.target is not None else "",
+        str(figure.target or ""),
         figure.verdict,
     )
 

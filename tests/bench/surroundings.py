@@ -1,4 +1,4 @@
-"""What every measurement stands on: the real parts, a vhost of its own, and a small scoring run to submit."""
+"""What every measurement stands on: the real parts, a vhost of its own, and runs to submit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from config.settings import Settings
@@ -47,6 +48,17 @@ class Surroundings:
     def small_run(self) -> Submission:
         """A docker submission that writes one number, and a scoring program that compares it."""
         return self.competition.docker_submission(documents=_INPUT)
+
+    def stub_run(self, script: str = "echo 42 > /mnt/out/answer.txt", data: str = "", **changes: Any) -> Submission:
+        """A prediction: one container, which is done at once. `data` is the URL of its input, if it has any."""
+        bundles = {"program.zip": None, "ref.zip": None, "input.txt": None}
+        documents = {"run.txt": {"program": "", "input": data}}
+        return self.competition.docker_submission(
+            script, bundles=bundles, documents=documents, predict=True, docker_image="", **changes
+        )
+
+    def stub_runs(self, count: int) -> list[Submission]:
+        return [self.stub_run() for _ in range(count)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 import tenacity
 from structlog.testing import capture_logs
 
-from sandbox.engine import ContainerSpec, Stream
+from sandbox.engine import ContainerSpec, ScratchMeter, Stream
 from sandbox.errors import EngineRefused, EngineUnreachable
 from sandbox.labels import RUN, WORKER
 from sandbox.logs import LogPair
@@ -163,3 +163,23 @@ def test_what_is_written_outside_of_its_mounts_has_an_end(logs: LogPair, monkeyp
     with Sandbox(engine).container(replace(limited, profile=replace(PROFILE, scratch=1000))) as container:
         outcome = container.run(time_limit=60, grace=60, logs=logs)
     assert (outcome.reason, outcome.exit_code) == (ExitReason.SCRATCH_LIMIT, 137)
+
+
+def test_a_writable_layer_that_the_engine_could_not_show_at_first_is_looked_at_later(
+    logs: LogPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.watch._PERIOD", 0.01)
+    monkeypatch.setattr("sandbox.watch._TICK", 0.01)
+    away = [EngineUnreachable("it is away"), EngineUnreachable("it is away")]
+
+    class Engine(FakeEngine):
+        def scratch_meter(self, container: str) -> ScratchMeter:
+            if away:
+                raise away.pop()
+            return super().scratch_meter(container)
+
+    engine = Engine({"x": Program(duration=None, ignores_term=True, scratch=1001)})
+    with Sandbox(engine).container(replace(spec(image="x"), profile=replace(PROFILE, scratch=1000))) as container:
+        outcome = container.run(time_limit=60, grace=60, logs=logs)
+    assert outcome.reason is ExitReason.SCRATCH_LIMIT
+    assert not away

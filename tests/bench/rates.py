@@ -1,0 +1,64 @@
+"""Many small runs of one container each, as a share of what the engine does with the same containers by itself."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from tests.bench.figures import Figure, Point, Target, between, rates
+from tests.bench.floor import floor
+from tests.bench.place import Bench, Contender
+
+IN_A_ROW = Target(">=", 0.95)
+SIDE_BY_SIDE = Target(">=", 0.9)
+_JUDGED = 4  # slots
+_AXIS = "slots (WORKER_CONCURRENCY)"
+_MOST = 25  # runs of the engine's own before and after each batch
+
+
+def in_a_row(bench: Bench) -> list[Figure]:
+    """Runs that wait for a worker with one slot; of other makes, too."""
+    sizes = bench.sizes
+    with ExitStack() as stack:
+        ours = stack.enter_context(bench.ours(f"{sizes.in_a_row} runs in a row"))
+        theirs = stack.enter_context(bench.theirs())
+        return _rounds(bench, [ours, *theirs], slots=1, count=sizes.in_a_row, rounds=sizes.rounds, share=IN_A_ROW)
+
+
+def side_by_side(bench: Bench) -> list[Figure]:
+    """Runs on one worker with more and more slots."""
+    figures = []
+    for slots in bench.sizes.slots:
+        name = f"{bench.sizes.many} runs, {slots} at a time"
+        with bench.ours(name, WORKER_CONCURRENCY=str(slots)) as worker:
+            target = SIDE_BY_SIDE if slots == _JUDGED else None
+            figures += _rounds(bench, [worker], slots=slots, count=bench.sizes.many, rounds=1, share=target)
+    return figures
+
+
+def _rounds(
+    bench: Bench, workers: list[Contender], *, slots: int, count: int, rounds: int, share: Target | None
+) -> list[Figure]:
+    """Engine, worker, engine, other worker, and again; only the first of the workers has a target."""
+    taken: dict[str, list[float]] = {worker.name: [] for worker in workers}
+    with floor(bench.around, slots=slots) as bare, bare.laid(bench.around.stub_run()) as laid:
+        for worker in workers:
+            worker.together(bench.around.stub_runs(slots))  # what is done once only is done
+        bare.seconds_per_run(laid, slots)
+        few = min(_MOST, max(1, count // 2))
+        floors = [bare.seconds_per_run(laid, few)]
+        order = [worker for _ in range(rounds) for worker in workers]
+        for worker in order:
+            taken[worker.name].append(worker.together(bench.around.stub_runs(count)))
+            floors.append(bare.seconds_per_run(laid, few))
+    runs = [taken[worker.name][number // len(workers)] for number, worker in enumerate(order)]
+    pairs = between(floors, runs)
+    figures: list[Figure] = []
+    for number, worker in enumerate(workers):
+        own = pairs[number :: len(workers)]
+        figures += rates(worker.name, own, share=None if number else share)
+    return figures if rounds > 1 or len(workers) > 1 else [_on_curve(figure, slots) for figure in figures]
+
+
+def _on_curve(figure: Figure, slots: int) -> Figure:
+    line = figure.name.partition(": ")[2]
+    return Figure(figure.name, figure.unit, figure.samples, figure.target, Point(_AXIS, slots, line))
