@@ -14,8 +14,7 @@ pytestmark = pytest.mark.acceptance
 
 
 def test_the_demo_shows_what_the_readme_has_recorded_of_it(parts: Parts, tmp_path: Path) -> None:
-    del parts  # they are up, and stay so
-    shown = terminal.screen(terminal.demo(tmp_path))
+    shown = terminal.screen(terminal.demo(tmp_path, parts))
     title, *recorded = sorted(terminal.words(terminal.DEMO.read_text("utf-8")), key="codalab-worker".__ne__)
     assert title == "codalab-worker"
     assert terminal.plain(recorded) == terminal.plain([terminal.COMMAND, *shown])

@@ -1,10 +1,13 @@
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from uuid import uuid4
 
 import docker
 import pika
+import psutil
 import pytest
 import requests
 from azure.storage.blob import BlobSasPermissions, generate_blob_sas
@@ -14,8 +17,9 @@ from docker.types import DeviceRequest
 from tests.support.gpu_engine import GPUS, gpu_engine
 from worker.demo import engine, images, registry
 from worker.demo.blobs import ACCOUNT, ACCOUNT_KEY, BlobError, BlobStore
-from worker.demo.parts import Parts
-from worker.demo.processes import PartsError
+from worker.demo.parts import ENVIRONMENT_NAME, PARTS, Parts, _is_dead, running
+from worker.demo.processes import Child, PartsError
+from worker.demo.service import Service
 
 pytestmark = pytest.mark.integration
 
@@ -42,6 +46,30 @@ def container(store: BlobStore) -> Iterator[str]:
 def client(parts: Parts) -> Iterator[docker.DockerClient]:
     with closing(engine.connect(parts.docker_host)) as client:
         yield client
+
+
+def test_whoever_was_given_the_parts_neither_starts_nor_stops_any(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_NAME, parts.to_json())
+    with running() as same:
+        assert same == parts
+    assert requests.get(parts.blob_endpoint, timeout=30).headers["Server"].startswith("Azurite")
+
+
+def test_a_part_that_is_slow_to_answer_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False, False, True])
+    monkeypatch.setitem(PARTS, "slow", SimpleNamespace(answers=lambda _service: next(answers)))
+    me = psutil.Process()
+    living = Child("slow", me.pid, me.create_time(), "")
+    assert not _is_dead("slow", Service("slow", {}, (living,)))
+    assert next(answers, None) is None
+
+
+def test_a_part_whose_process_has_ended_is_dead_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARTS, "gone", SimpleNamespace(answers=lambda _service: False))
+    assert _is_dead("gone", Service("gone", {}, (Child("gone", os.getpid(), 0.0, ""),)))
+    assert _is_dead("gone", Service("gone", {}))
 
 
 def test_a_message_passes_through_the_broker(parts: Parts) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.support.command import run_on_terminal
+from worker.demo.parts import ENVIRONMENT_NAME, Parts
 
 DEMO = Path(__file__).parents[2] / "docs" / "images" / "demo.svg"
 COMMAND = "$ make demo"  # which does nothing else, once the virtual environment is there
@@ -32,9 +33,9 @@ _FORMAT = re.sub(
 )
 
 
-def demo(folder: Path) -> str:
-    """All that the demo writes to a terminal; its results are left in `folder`. Its settings are its own."""
-    ended = run_on_terminal(["demo"], {}, folder)
+def demo(folder: Path, parts: Parts) -> str:
+    """All that the demo writes to a terminal, with parts that run already; its results are left in `folder`."""
+    ended = run_on_terminal(["demo"], {ENVIRONMENT_NAME: parts.to_json()}, folder)
     assert ended.exit_code == 0, ended.stderr
     return ended.stderr
 
@@ -81,5 +82,5 @@ def plain(lines: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as results:
-        shown = screen(demo(Path(results)))
+        shown = screen(demo(Path(results), Parts.from_environment()))
     DEMO.write_text(draw([COMMAND, *shown], "codalab-worker"), encoding="utf-8")

@@ -19,13 +19,14 @@ from typing import Self
 
 from worker.demo import azurite, engine, packages, rabbitmq, registry
 from worker.demo.places import run_folder, say
-from worker.demo.processes import PartsError, interrupted
+from worker.demo.processes import PartsError, alive, interrupted
 from worker.demo.service import Part, Service
 from worker.demo.signals import polite_child, terminable, undisturbed
 from worker.demo.state import State, locked_state
 
 PARTS: dict[str, Part] = {"rabbitmq": rabbitmq, "engine": engine, "azurite": azurite, "registry": registry}
 ENVIRONMENT_NAME = "DEMO_PARTS"
+_PATIENCE = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,13 @@ def down() -> None:
 
 @contextmanager
 def running() -> Iterator[Parts]:
-    """Have the parts for a while; stop exactly those that this call started, whatever happens."""
+    """Have the parts for a while; stop exactly those that this call started, whatever happens.
+
+    Whom `run` has given the parts has those, and neither starts nor stops any.
+    """
+    if ENVIRONMENT_NAME in os.environ:
+        yield Parts.from_environment()
+        return
     with terminable():
         parts, started = _up()
         try:
@@ -99,10 +106,21 @@ def _addresses(services: dict[str, Service]) -> dict[str, str]:
 
 def _forget_the_dead(state: State) -> None:
     """Clear away what the state file names but does not answer (any more)."""
-    dead = [name for name, service in state.services.items() if not PARTS[name].answers(service)]
+    dead = [name for name, service in state.services.items() if _is_dead(name, service)]
     if dead:
         say("services", f"{', '.join(dead)} no longer answers: cleared away")
     _stop(state, dead)
+
+
+def _is_dead(name: str, service: Service) -> bool:
+    """One whose processes run is given time to answer: a busy machine is slow, and others may be using it."""
+    deadline = time.monotonic() + _PATIENCE
+    while not PARTS[name].answers(service):
+        runs = service.children and all(map(alive, service.children))
+        if not runs or time.monotonic() > deadline:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _start_side_by_side(state: State, names: Sequence[str]) -> None:
