@@ -12,12 +12,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from uuid import uuid4
 
 import structlog
 
-from sandbox.engine import ContainerEngine, ContainerSpec, Mount
+from sandbox.engine import ContainerEngine, ContainerSpec, Image, Mount
 from sandbox.errors import SandboxError
 from sandbox.profile import SecurityProfile
 from sandbox.usage import Usage
@@ -76,18 +77,18 @@ def take_down(root: Path) -> None:
             _run("umount", "--lazy", "--", mounted)
 
 
-def why_no_wall(root: Path, engine: ContainerEngine) -> str:
+def why_no_wall(root: Path, engine: ContainerEngine, *, image: Image | None = None) -> str:
     """Tries one in `root`, an empty folder; empty where the engine sees what is behind it, else why there can be none.
 
-    What is mounted then is for `take_down`.
+    What is mounted then is for `take_down`. `image` is an empty one, if there is one already.
     """
     walled = root / "walled"
     walled.mkdir()
     try:
         raise_wall(root, [walled], Usage(_MIB, _SPARE_INODES))
         (walled / "seen").mkdir()
-        with engine.empty_image() as image:
-            _show(engine, image.id, walled / "seen")
+        with nullcontext(image) if image else engine.empty_image() as made:
+            _show(engine, made.id, walled / "seen")
     except (WallError, SandboxError, OSError) as error:
         return str(error)
     return ""

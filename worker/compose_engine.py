@@ -10,7 +10,7 @@ import structlog
 from config.settings import Settings
 from sandbox.docker.client import EngineTls
 from sandbox.docker.engine import DockerEngine
-from sandbox.engine import ContainerEngine, HostFacts
+from sandbox.engine import ContainerEngine, HostFacts, Image
 from sandbox.errors import FolderUnseen, SandboxError
 from sandbox.folder_check import check_folder
 from sandbox.gpu import GpuRequest, dealt_out, installed_gpus
@@ -58,30 +58,30 @@ def check_folders_and_walls(settings: Settings, engine: ContainerEngine, host: H
     """Whether participants' output folders can be walled; else they are watched only.
 
     Raises `SetUpError` where a folder that containers are to see is not one of the engine's host. Both are looked at
-    side by side, for it is the engine that takes the time.
+    side by side and with one image, for it is the engine that takes the time.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="wall-trial") as pool:
-        walls = pool.submit(_may_wall, settings, engine, host, temp_dir)
-        _check_folders(settings, engine, temp_dir)
+    with engine.empty_image() as image, ThreadPoolExecutor(1, thread_name_prefix="wall-trial") as pool:
+        walls = pool.submit(_may_wall, settings, engine, host, temp_dir, image)
+        _check_folders(settings, engine, temp_dir, image)
     return walls.result()
 
 
-def _may_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> bool:
+def _may_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir, image: Image) -> bool:
     """Tried once, here."""
-    why = _no_wall(settings, engine, host, temp_dir)
+    why = _no_wall(settings, engine, host, temp_dir, image)
     held = "watched" if why else "walled and watched"
     _log.info("output folders are held to their limits", by=held, **({"no_wall": why} if why else {}))
     return not why
 
 
-def _no_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir) -> str:
+def _no_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir, image: Image) -> str:
     if settings.dont_finalize_submission:
         return "DONT_FINALIZE_SUBMISSION keeps the folders of runs, and no mount can be kept"
     if host.podman:
         return "Podman does not show a container what is mounted below its folders"
     try:
         with temp_dir.run_folder("wall-trial") as folder:
-            return why_no_wall(folder.root, engine)
+            return why_no_wall(folder.root, engine, image=image)
     except OSError as error:  # a disk that is full, above all: runs wait for room
         return str(error)
 
@@ -114,7 +114,7 @@ def _known_to_be_shared(settings: Settings) -> tuple[SharedFolder, ...]:
     return (SharedFolder(settings.submission_temp_dir, host_directory),) if host_directory else ()
 
 
-def _check_folders(settings: Settings, engine: ContainerEngine, temp_dir: TempDir) -> None:
+def _check_folders(settings: Settings, engine: ContainerEngine, temp_dir: TempDir, image: Image) -> None:
     """Every folder that containers are to see must be one of the engine's host, too."""
     inputs = settings.worker_participant_input_dir
     if inputs and not inputs.is_dir():
@@ -124,7 +124,7 @@ def _check_folders(settings: Settings, engine: ContainerEngine, temp_dir: TempDi
     try:
         if inputs:
             engine.host_paths.of(inputs)
-        check_folder(engine, temp_dir.path)
+        check_folder(engine, temp_dir.path, image=image)
     except FolderUnseen as error:
         name = "SUBMISSION_TEMP_DIR or WORKER_PARTICIPANT_INPUT_DIR" if inputs else "SUBMISSION_TEMP_DIR"
         raise SetUpError(f"{name}: {error}") from error
