@@ -383,8 +383,9 @@ def test_many_runs_of_several_workers_share_it(
     def get(number: int) -> bool:
         return workers[number % 2].get(wanted[number]) == store.blobs[wanted[number]]
 
-    with ThreadPoolExecutor(8) as pool:
+    with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
         assert all(pool.map(get, range(len(wanted))))
+    assert not [line for line in logs if line["event"] == "a bundle could not be cached"]
     assert sum(path.stat().st_size for path in worker.bundles()) <= 250 * KIB
     assert list(worker.shelf.glob(".*")) == []
 

@@ -134,7 +134,7 @@ class Shelf:
 
     def _make_room(self, wanted: int) -> None:
         """Removes what nobody reads, least recently used first, until that many bytes fit in."""
-        found = [(entry, entry.stat(follow_symlinks=False)) for entry in os.scandir(self._folder)]
+        found = _listed(self._folder)
         held = sorted((s.st_mtime, s.st_size, entry.name) for entry, s in found if _BYTES.fullmatch(entry.name))
         over = sum(size for _, size, _ in held) + wanted - self._most
         for _, size, name in held:
@@ -151,6 +151,16 @@ class Shelf:
         key, _, digest = name.partition(".")
         if (known := self.find(key)) is None or known.digest == digest:
             (self._folder / f"{key}.json").unlink(missing_ok=True)
+
+
+def _listed(folder: Path) -> list[tuple[os.DirEntry[str], os.stat_result]]:
+    """What lies there; others' drafts come and go meanwhile."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                found.append((entry, entry.stat(follow_symlinks=False)))
+    return found
 
 
 def _is_header(text: str) -> bool:
