@@ -10,16 +10,15 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-import tenacity
 
 from sandbox.attendance import Attendance, Output
 from sandbox.bounds import judged
 from sandbox.engine import ContainerEngine, ContainerSpec, ContainerState, NoSuchUser, StartRefused
-from sandbox.errors import EngineUnreachable, SandboxError
 from sandbox.known_images import KnownImages
 from sandbox.logs import LogPair
 from sandbox.outcome import ExitReason, Outcome, outcome_of
 from sandbox.patience import PATIENCE
+from sandbox.removal import Removals, remove
 from sandbox.watch import Watch
 from sandbox.watchdog import Watchdog
 
@@ -37,9 +36,14 @@ class Sandbox:
         self.patience = patience
         self.images = KnownImages(engine)
 
-    def container(self, spec: ContainerSpec, *, found: str | None = None) -> Container:
-        """One container, not yet made: use it as a context manager. `found` is the id of one that was started."""
-        return Container(self, spec, found=found)
+    def container(
+        self, spec: ContainerSpec, *, found: str | None = None, removals: Removals | None = None
+    ) -> Container:
+        """One container, not yet made: use it as a context manager. `found` is the id of one that was started.
+
+        With `removals` its removal is only begun at the end of the block.
+        """
+        return Container(self, spec, found=found, removals=removals)
 
 
 class Container:
@@ -51,8 +55,11 @@ class Container:
     logged and left to `sandbox.sweep`, for it must not hide how the run went.
     """
 
-    def __init__(self, sandbox: Sandbox, spec: ContainerSpec, *, found: str | None = None) -> None:
+    def __init__(
+        self, sandbox: Sandbox, spec: ContainerSpec, *, found: str | None = None, removals: Removals | None = None
+    ) -> None:
         self._sandbox = sandbox
+        self._remove = removals.begin if removals else partial(remove, sandbox.engine)
         self._engine = sandbox.engine
         self._spec = spec
         self._output = Output(sandbox.engine)
@@ -176,18 +183,6 @@ class Container:
 
     def _discard(self) -> None:
         self._output.forget()
-        if self._id is None:
-            return
-        try:
-            _REMOVAL(self._engine.remove, self._id)
-        except SandboxError as error:
-            log.exception("container not removed", container=self._id, reason=str(error))
+        if self._id is not None:
+            self._remove(self._id)
         self._id = None
-
-
-_REMOVAL = tenacity.Retrying(
-    retry=tenacity.retry_if_exception_type(EngineUnreachable),
-    stop=tenacity.stop_after_attempt(4),
-    wait=tenacity.wait_exponential(multiplier=0.25),
-    reraise=True,
-)

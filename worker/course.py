@@ -12,6 +12,7 @@ import structlog
 from protocol.faults import CancelledFault, Fault, PassingFault, UnexpectedFault
 from protocol.run import RunRequest
 from sandbox.errors import Cancelled
+from sandbox.removal import Removals
 from sandbox.slots import Share
 from worker.disk import room_needed
 from worker.folders import RunFolder
@@ -81,8 +82,8 @@ def _known(fault: Fault, context: RunContext, *, last: bool, may_start_over: boo
 
 
 def _stages(request: RunRequest, folder: RunFolder, context: RunContext, reporter: Reporter) -> PublishedRun:
-    with context.tools.images.kept_for(request.message_id):
-        return _staged_to_published(request, folder, context, reporter)
+    with context.tools.images.kept_for(request.message_id), Removals(context.tools.sandbox.engine) as removals:
+        return _staged_to_published(request, folder, replace(context, removals=removals), reporter)
 
 
 def _staged_to_published(

@@ -24,6 +24,7 @@ from sandbox.errors import (
     SandboxError,
 )
 from sandbox.outcome import Outcome
+from sandbox.removal import Removals
 from sandbox.slots import Share
 from worker.disk import check_room
 from worker.journal import RunJournal
@@ -55,13 +56,15 @@ OnStage = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the containers of one run share: the worker's tools, the run's journal, GPUs and CPUs, who may stop them."""
+    """What the containers of one run share: tools, journal, GPUs and CPUs, who may stop them and who removes them."""
 
     tools: Tools
     control: RunControl
     journal: RunJournal
     share: Share = field(default_factory=Share)
     peers: Peers | None = None
+    removals: Removals | None = None
+    """Where containers are removed beside what comes next; None has each waited for."""
     upload_patience: float = UPLOAD_PATIENCE
     """Seconds that a store which takes nothing is waited for."""
     on_stage: OnStage = lambda _stage: None
@@ -191,7 +194,7 @@ def _run(
     spec: ContainerSpec, found: str | None, step: tuple[Role, int], staged: StagedRun, context: RunContext
 ) -> Outcome:
     tools, journal = context.tools, context.journal
-    with tools.sandbox.container(spec, found=found) as container:
+    with tools.sandbox.container(spec, found=found, removals=context.removals) as container:
         with context.control.watching(container):
             if context.peers:
                 context.peers.join(container)

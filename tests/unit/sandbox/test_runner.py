@@ -15,6 +15,7 @@ from sandbox.labels import RUN, WORKER
 from sandbox.logs import LogPair
 from sandbox.outcome import ExitReason
 from sandbox.profile import SecurityProfile
+from sandbox.removal import Removals
 from sandbox.runner import Sandbox
 from sandbox.sweep import remove_leftovers
 from sandbox.testing import FakeEngine, Program
@@ -64,7 +65,7 @@ def breaking(**broken: list[Exception]) -> Breaking:
 
 
 def test_a_removal_is_tried_again_while_the_engine_is_away(logs: LogPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.runner._REMOVAL.wait", tenacity.wait_none())
+    monkeypatch.setattr("sandbox.removal._TRIES.wait", tenacity.wait_none())
     engine = breaking(remove=[EngineUnreachable("restarting")])
     with Sandbox(engine).container(spec()) as container:
         assert container.run(time_limit=5, grace=1, logs=logs).ok
@@ -80,6 +81,26 @@ def test_a_removal_that_fails_is_logged_and_hides_nothing(logs: LogPair) -> None
 
     with capture_logs() as events, pytest.raises(EngineRefused, match="gone"):
         run()
+    assert [(event["event"], event["reason"]) for event in events] == [("container not removed", "busy")]
+
+
+def test_a_removal_can_go_on_beside_what_comes_next_and_is_waited_for_in_the_end(logs: LogPair) -> None:
+    may_go = threading.Event()
+
+    class Slow(Breaking):
+        def remove(self, container: str) -> None:
+            assert may_go.wait(10)
+            super().remove(container)
+
+    engine = Slow({"x": Program()})
+    engine.broken = {"remove": [EngineRefused("busy")]}
+    with capture_logs() as events, Removals(engine) as removals:
+        for name in ("first", "second"):
+            with Sandbox(engine).container(replace(spec(), name=name), removals=removals) as container:
+                container.run(time_limit=5, grace=1, logs=logs)
+        assert len(engine.containers) == 2
+        may_go.set()
+    assert len(engine.containers) == 1
     assert [(event["event"], event["reason"]) for event in events] == [("container not removed", "busy")]
 
 
