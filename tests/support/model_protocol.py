@@ -53,8 +53,6 @@ class Protocol(RuleBasedStateMachine):
         self.broker_models.__enter__()
         self.told: dict[int, Told] = {}
         self.workers: dict[str, ModelWorker] = {}
-        self.at_risk: set[int] = set()
-        """Runs whose end was come to while the lease was not in hand."""
 
     @initialize()
     def set_up(self) -> None:
@@ -102,11 +100,9 @@ class Protocol(RuleBasedStateMachine):
         held = one.in_work()[place]
         if any(other.run.message_id == held.run.message_id for other in one.in_work()[:place]):
             return  # it waits for the end of lost work on the same run
-        if held.control.reason is None and not one.consumer.is_held(held.delivery):
-            self.at_risk.add(int(held.run.message_id.removeprefix("message-")))
         one.end_run(place, fate, passing=passing)
         assert not one.computed or held.run.attempt <= MAX_ATTEMPTS, "attempted too often"
-        if not one.alive:
+        if not one.alive or one.link.connection is None:
             self.note_loss(worker)
 
     @rule(worker=WORKERS)
@@ -191,7 +187,6 @@ class Protocol(RuleBasedStateMachine):
             assert not told.ends or told.excused, "running, after its end"
             return
         told.add(worker, update)
-        told.excused = told.excused or int(update.task_id) in self.at_risk
 
     def note_loss(self, worker: str) -> None:
         """The window: told by this worker, and not acknowledged."""
@@ -201,7 +196,7 @@ class Protocol(RuleBasedStateMachine):
 
     def next_moment(self) -> float:
         timers = [w.link.connection.next_timer() for w in self.workers.values() if w.alive and w.link.connection]
-        losses = [w.watch.holding.ledger.next_expiry() for w in self.workers.values() if w.alive]
+        losses = [w.watch.holding.ledger.inside.next_expiry() for w in self.workers.values() if w.alive]
         return min([self.broker.next_expiry(), *timers, *losses], default=math.inf)
 
     def everything_due(self) -> None:

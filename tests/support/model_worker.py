@@ -8,13 +8,14 @@ the model says so), those of the slots (a run is worked from its arrival until t
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from enum import Enum, auto
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from unittest.mock import patch
 
 from pika.exceptions import AMQPError
@@ -28,6 +29,8 @@ from tests.support.model_broker import ModelBroker, ModelConnection
 from worker.broker.consumer import Consumer
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.lease_watch import look
+from worker.broker.link import LinkDownError
+from worker.broker.updates import WithdrawnError
 from worker.handling import Handler
 from worker.host_usage import HostUsage
 from worker.in_hand import Held
@@ -35,6 +38,7 @@ from worker.journal import Journals
 from worker.records import PublishedRun
 from worker.tools import Tools
 
+T = TypeVar("T")
 QUEUE = "runs"
 TTL = 16.0
 TERMINAL = {"finished", "failed"}
@@ -42,6 +46,23 @@ TERMINAL = {"finished", "failed"}
 
 class MachineLostError(BaseException):
     """The process is no more; nothing of the worker's catches this, as nothing catches kill -9."""
+
+
+class StillWaitingError(BaseException):
+    """A slot waits for what no thread of its worker brings about now: the model has it wait again later."""
+
+
+class ModelCondition(threading.Condition):
+    """Whoever waits has the link's thread run meanwhile."""
+
+    meanwhile: Callable[[], None]
+
+    def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:  # noqa: ARG002 -- none is given
+        if not predicate():
+            self.meanwhile()
+        if not (found := predicate()):
+            raise StillWaitingError
+        return found
 
 
 class Fate(Enum):
@@ -54,6 +75,8 @@ class Fate(Enum):
     """The worker dies before the broker has it."""
     DIES_UNCONFIRMED = auto()
     """The worker dies when the broker has it, before its journal knows."""
+    CUT_OFF = auto()
+    """The connection to the run queue is lost when the broker has it."""
 
 
 class ModelLink:
@@ -68,6 +91,8 @@ class ModelLink:
         """The model connects."""
 
     def call(self, work: Callable[[], None]) -> None:
+        if self.connection is None:
+            raise LinkDownError
         self._called.append(work)
 
     def connect(self, broker: ModelBroker) -> None:
@@ -176,6 +201,7 @@ class ModelWorker:
         self.link = cast("ModelLink", self.consumer._link)
         self.watch = cast("ModelWatch", self.consumer._watch)
         self.pool = cast("ModelPool", self.handler._pool)
+        cast("ModelCondition", self.watch.holding.ledger.changed).meanwhile = self.link.run
         self.consumer.start(self.handler)
 
     def die(self) -> None:
@@ -189,7 +215,10 @@ class ModelWorker:
         return [args[-1] for _work, args in self.pool.begun] if self.alive else []
 
     def end_run(self, place: int, fate: Fate, *, passing: bool = False) -> None:
-        """The slot does the rest of that run; nothing of an earlier one of the same message may be left."""
+        """The slot does the rest of that run; nothing of an earlier one of the same message may be left.
+
+        Where it has to wait before it tells, its journal has the end, and another call goes on from there.
+        """
         work, args = self.pool.begun.pop(place)
         self.fate, self.passing, self.computed = fate, passing, False
         with _in_place_of_stages(self._course):
@@ -197,10 +226,15 @@ class ModelWorker:
                 work(*args)
             except MachineLostError:
                 self.die()
+            except StillWaitingError:
+                self.pool.begun.insert(place, (work, args))
 
-    def send(self, update: StatusUpdate) -> Future[None]:
+    def send(self, update: StatusUpdate, provided: Callable[[], bool]) -> Future[None]:
         """The update sink."""
         future: Future[None] = Future()
+        if not provided():
+            future.set_exception(WithdrawnError())
+            return future
         if update.state in TERMINAL:
             self._send_terminal(update)
         else:
@@ -216,6 +250,8 @@ class ModelWorker:
             self._tell(self.name, update)
         if self.fate is Fate.DIES_UNCONFIRMED:
             raise MachineLostError
+        if self.fate is Fate.CUT_OFF:
+            self.link.lose()
 
     def _course(self, *_: object, last: bool, **__: object) -> PublishedRun:
         self.computed = True
@@ -251,7 +287,9 @@ def models(broker: ModelBroker) -> ExitStack:
         "worker.broker.consumer.AmqpLink": ModelLink,
         "worker.broker.consumer.LeaseWatch": ModelWatch,
         "worker.broker.consumer.ensure_queue": lambda *_: None,
+        "worker.broker.claim.time": clock,
         "worker.broker.holding.time": clock,
+        "worker.broker.shared_ledger.threading": SimpleNamespace(Condition=ModelCondition),
         "worker.handling.ThreadPoolExecutor": ModelPool,
         "worker.journal.write_whole": lambda path, data, **_: path.write_bytes(data),
         "worker.pipeline.admit": lambda *_: None,

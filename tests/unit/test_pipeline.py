@@ -83,7 +83,7 @@ class Scene:
             room = pipeline if name == "admit" else course
             monkeypatch.setattr(room, name, self._stage(name, script))
 
-    def send(self, update: StatusUpdate) -> Future[None]:
+    def send(self, update: StatusUpdate, _provided: Callable[[], bool]) -> Future[None]:
         self.calls.append(f"{update.state}: {update.traceback}" if update.traceback else update.state)
         future: Future[None] = Future()
         future.set_result(None)

@@ -33,7 +33,8 @@ class Delivery:
     """A message that is to be worked and then settled.
 
     `hold` names our hold on it, from its delivery to its settlement: delivery tags come and go meanwhile.
-    `resumed` is True where an earlier process of this worker held it, and its journal may know the run.
+    `resumed` is True where an earlier process of this worker held it, and its journal may know the run; `leased`
+    where it is our copy that we hold.
     `properties` are AMQP's basic properties by their names, without the headers.
     """
 
@@ -45,6 +46,7 @@ class Delivery:
     exchange: str = ""
     routing_key: str = ""
     resumed: bool = False
+    leased: bool = False
 
     @property
     def content_type(self) -> str | None:
