@@ -96,7 +96,7 @@ class Reporter:
         """Raises `InterruptedRunError` where the run is another worker's by now, or no confirm comes any more."""
         update = self._update(terminal.state, terminal.metadata, terminal.traceback)
         while not self._sent_while_ours(update):
-            _log.info("the end is not told yet, for whose the run is has come into doubt")
+            _log.info("the end of a run has waited for its connection; whether the run is still ours is asked again")
         if self._journal:
             self._journal.confirmed()
         _log.info("run ended", status=terminal.state.value)

@@ -21,7 +21,7 @@ from tests.support.worker_process import worker
 pytestmark = pytest.mark.acceptance
 
 Fault = Callable[[FaultProxy, PrivateQueue, Management], None]
-WAITS = "an end was come to, and is told when the lease of its run is in hand again"
+WAITS = "the end of a run waits until its lease is in hand again"
 LOST = "lease lost, the broker has given this run to another worker, and the site is told nothing"
 
 

@@ -24,7 +24,7 @@ _WORDS = {
     "duplicated": "terminal statuses duplicated",
     "contradictory": "terminal statuses contradictory",
     "resent": "terminal statuses sent again, word for word",
-    "in_the_window": "told twice, a teller killed within 3 s of the confirm",
+    "in_the_window": "told twice, the first teller killed within 0.2 s of it",
     "recomputed": "runs recomputed",
     "results_missing": "finished runs without results",
     "containers_orphaned": "containers orphaned",

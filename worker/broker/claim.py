@@ -43,7 +43,7 @@ class Claim:
         """
         since = time.monotonic()
         if not self._ledger.is_held(self._which()):
-            _log.info("an end was come to, and is told when the lease of its run is in hand again")
+            _log.info("the end of a run waits until its lease is in hand again")
         self._ask()
         self._ledger.wait_for(lambda: self._said(since) or (given_up() and not self._ledger.is_held(self._which())))
         return self._said(since)
