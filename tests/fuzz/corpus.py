@@ -46,9 +46,8 @@ def deliveries() -> list[bytes]:
 
 def control_requests() -> list[bytes]:
     """Everything that was captured of Celery's and Flower's, and the methods that were not."""
-    messages = [
-        captured.load(name) for name in (*captured.names("control-request-*"), *captured.names("flower-request-*"))
-    ]
+    names = (*captured.names("control-request-*"), *captured.names("flower-request-*"))
+    messages = [captured.load(name) for name in names]
     asked = [json.dumps(message.headers, default=str).encode() + b"\0" + message.body for message in messages]
     hello = {"method": "hello", "arguments": {"from_node": "celery@other", "revoked": {"one": 1.5, "two": 2}}}
     matched = {"method": "active", "pattern": "codalab-*@[a-z]*", "matcher": "glob", "destination": None}

@@ -59,13 +59,15 @@ class OwnBroker:
         return {**found, "PATH": f"{Path(rabbitmq.SERVERS[0]).parent}:{found['PATH']}"}
 
     def _ctl(self, *words: str) -> None:
-        subprocess.run(
+        done = subprocess.run(
             ["rabbitmqctl", "--quiet", *words],
             env=self.environment,
-            check=True,
+            check=False,
             timeout=_CTL_PATIENCE,
             capture_output=True,
+            text=True,
         )
+        assert done.returncode == 0, f"rabbitmqctl {words[0]}: {done.stdout}{done.stderr}"
 
 
 @contextmanager
