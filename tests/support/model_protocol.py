@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,11 +22,15 @@ from pika.spec import BasicProperties
 from protocol.codalab import RUN_TASK
 from protocol.status import State, StatusUpdate
 from tests.support.model_broker import Commit, Message, ModelBroker, Queue
-from tests.support.model_worker import QUEUE, TTL, Fate, ModelWorker, models
+from tests.support.model_worker import QUEUE, SLOTS, TTL, Fate, ModelWorker, models
 from worker.attempt import MAX_ATTEMPTS
+from worker.in_hand import Held
 
+T = TypeVar("T")
 NAMES = ("one", "two", "three")
 WORKERS = st.sampled_from(NAMES)
+NTH = st.integers(0, 5)
+MOST_RUNS = 4
 QUIET = 200 * TTL
 
 
@@ -34,6 +39,10 @@ class Told:
 
     def __init__(self) -> None:
         self.ends: dict[str, int] = {}
+        self.by: dict[str, set[str]] = {}
+        """The computed ends by who told them; a worker that has lost its disk is another."""
+        self.unconfirmed = 0
+        """How often an end was taken by the broker, and its confirm did not come."""
         self.teller: str | None = None
         self.excused = False
         """Whether the named window was met: two computed ends are possible then."""
@@ -41,6 +50,7 @@ class Told:
     def add(self, worker: str, update: StatusUpdate) -> None:
         said = repr(update)
         self.ends[said] = self.ends.get(said, 0) + 1
+        self.by.setdefault(worker, set()).add(said)
         self.teller = worker
 
 
@@ -73,7 +83,7 @@ class Protocol(RuleBasedStateMachine):
 
     # --- what happens in good order ----------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.told) < 4)
+    @precondition(lambda self: len(self.told) < MOST_RUNS)
     @rule()
     def publish(self) -> None:
         self.publish_one()
@@ -92,18 +102,46 @@ class Protocol(RuleBasedStateMachine):
             self.broker.now = min(end, max(self.next_moment(), self.broker.now + 0.01))
             self.everything_due()
 
-    @rule(worker=WORKERS, place=st.integers(0, 1), fate=st.sampled_from(Fate), passing=st.booleans())
+    @precondition(lambda self: self.ending())
+    @rule(nth=NTH, fate=st.sampled_from(Fate), passing=st.booleans())
+    def some_run_ends(self, nth: int, fate: Fate, passing: bool) -> None:
+        worker, place = chosen(self.ending(), nth)
+        self.a_run_ends(worker, place, fate, passing)
+
+    @precondition(lambda self: self.ending())
+    @rule(nth=NTH, fate=st.sampled_from([Fate.DIES_BEFORE, Fate.DIES_UNCONFIRMED, Fate.CONFIRMED]))
+    def some_run_ends_with_its_worker_which_is_back_at_once(self, nth: int, fate: Fate) -> None:
+        worker, place = chosen(self.ending(), nth)
+        self.a_run_ends(worker, place, fate, False)
+        self.a_worker_is_killed(worker)
+        self.a_worker_begins(worker)
+
+    @precondition(lambda self: self.ending())
+    @rule(nth=NTH)
+    def some_run_ends_while_its_worker_is_cut_off_for_longer_than_its_lease(self, nth: int) -> None:
+        worker, place = chosen(self.ending(), nth)
+        self.a_connection_is_lost(worker)
+        self.a_run_ends(worker, place, Fate.CONFIRMED, False)
+        self.time_passes(1.25 * TTL)
+
     def a_run_ends(self, worker: str, place: int, fate: Fate, passing: bool) -> None:
         one = self.workers[worker]
-        if place >= len(one.in_work()):
-            return
         held = one.in_work()[place]
-        if any(other.run.message_id == held.run.message_id for other in one.in_work()[:place]):
-            return  # it waits for the end of lost work on the same run
+        failed, was_connected = self.broker.failed[held.delivery.body], one.link.connection is not None
+        self.told[task_of(held)].unconfirmed += fate in {Fate.CONFIRM_LOST, Fate.DIES_UNCONFIRMED}
         one.end_run(place, fate, passing=passing)
-        assert not one.computed or held.run.attempt <= MAX_ATTEMPTS, "attempted too often"
-        if not one.alive or one.link.connection is None:
+        if one.computed:
+            assert failed < MAX_ATTEMPTS, "attempted too often"
+        if not one.alive or (was_connected and one.link.connection is None):
             self.note_loss(worker)
+
+    def ending(self) -> list[tuple[str, int]]:
+        """Runs in work that do not wait for lost work on the same run: by worker, and by place among its own."""
+        found = []
+        for name, one in self.workers.items():
+            tasks = [task_of(held) for held in one.in_work()]
+            found += [(name, place) for place, task in enumerate(tasks) if task not in tasks[:place]]
+        return found
 
     @rule(worker=WORKERS)
     def a_link_wakes(self, worker: str) -> None:
@@ -111,37 +149,66 @@ class Protocol(RuleBasedStateMachine):
 
     # --- faults ------------------------------------------------------------------------------------------------------
 
-    @rule(worker=WORKERS)
+    @precondition(lambda self: self.names(alive=True))
+    @rule(nth=NTH, with_its_disk=st.booleans())
+    def some_worker_is_killed(self, nth: int, with_its_disk: bool) -> None:
+        worker = chosen(self.names(alive=True), nth)
+        self.a_worker_is_killed(worker)
+        if with_its_disk:
+            shutil.rmtree(self.workers[worker].disk)
+            for told in self.told.values():
+                told.by.pop(worker, None)
+
     def a_worker_is_killed(self, worker: str) -> None:
         self.workers[worker].die()
         self.note_loss(worker)
 
-    @rule(worker=WORKERS)
-    def a_machine_is_lost_with_its_disk(self, worker: str) -> None:
-        self.workers[worker].die()
-        shutil.rmtree(self.workers[worker].disk, ignore_errors=True)
-        self.note_loss(worker)
+    @precondition(lambda self: self.ending())
+    @rule(nth=NTH)
+    def some_run_costs_a_host(self, nth: int) -> None:
+        worker, _place = chosen(self.ending(), nth)
+        self.a_worker_is_killed(worker)
+        self.time_passes(1.25 * TTL)
+        self.a_worker_begins(worker)
 
-    @rule(worker=WORKERS)
+    @precondition(lambda self: self.names(alive=False))
+    @rule(nth=NTH)
+    def some_worker_begins(self, nth: int) -> None:
+        self.a_worker_begins(chosen(self.names(alive=False), nth))
+
     def a_worker_begins(self, worker: str) -> None:
         one = self.workers[worker]
         if not one.alive:
             one.begin()
             one.link.connect(self.broker)
 
-    @rule(worker=WORKERS)
+    @precondition(lambda self: self.names(alive=True, connected=True))
+    @rule(nth=NTH)
+    def some_connection_is_lost(self, nth: int) -> None:
+        self.a_connection_is_lost(chosen(self.names(alive=True, connected=True), nth))
+
     def a_connection_is_lost(self, worker: str) -> None:
-        if self.workers[worker].alive:
-            self.workers[worker].link.lose()
-            self.note_loss(worker)
+        self.workers[worker].link.lose()
+        self.note_loss(worker)
 
-    @rule(worker=WORKERS, commit=st.sampled_from([Commit.LOST, Commit.UNKNOWN]))
-    def the_next_transaction_breaks(self, worker: str, commit: Commit) -> None:
-        connection = self.workers[worker].link.connection
-        if connection:
-            connection.next_commit = commit
+    @precondition(lambda self: self.names(alive=True, connected=True))
+    @rule(nth=NTH, commit=st.sampled_from([Commit.LOST, Commit.UNKNOWN]))
+    def the_next_transaction_breaks(self, nth: int, commit: Commit) -> None:
+        connection = self.workers[chosen(self.names(alive=True, connected=True), nth)].link.connection
+        assert connection
+        connection.next_commit = commit
 
-    @rule(worker=WORKERS)
+    @precondition(lambda self: self.names(alive=True, connected=True))
+    @rule(nth=NTH, commit=st.sampled_from([Commit.LOST, Commit.UNKNOWN]))
+    def the_next_renewal_breaks(self, nth: int, commit: Commit) -> None:
+        self.the_next_transaction_breaks(nth, commit)
+        self.time_passes(TTL / 4)
+
+    @precondition(lambda self: self.names(alive=True, connected=False))
+    @rule(nth=NTH)
+    def some_connection_is_back(self, nth: int) -> None:
+        self.a_connection_is_back(chosen(self.names(alive=True, connected=False), nth))
+
     def a_connection_is_back(self, worker: str) -> None:
         one = self.workers[worker]
         if one.alive and one.link.connection is None:
@@ -149,10 +216,15 @@ class Protocol(RuleBasedStateMachine):
 
     @rule()
     def the_broker_restarts(self) -> None:
-        for name, one in self.workers.items():
-            if one.alive:
-                one.link.lose()
-                self.note_loss(name)
+        for name in self.names(alive=True):
+            self.a_connection_is_lost(name)
+
+    def names(self, *, alive: bool, connected: bool | None = None) -> list[str]:
+        return [
+            name
+            for name, one in self.workers.items()
+            if one.alive is alive and connected in {None, one.link.connection is not None}
+        ]
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 
@@ -169,13 +241,32 @@ class Protocol(RuleBasedStateMachine):
             assert len(told.ends) <= 1 or told.excused, f"run {task} was told {list(told.ends)}"
 
     @invariant()
+    def a_confirmed_end_is_not_sent_again(self) -> None:
+        for task, told in self.told.items():
+            assert all(times <= 1 + told.unconfirmed for times in told.ends.values()), (
+                f"run {task} was told {told.ends}"
+            )
+
+    @invariant()
+    def a_worker_that_keeps_its_disk_tells_no_other_end(self) -> None:
+        for task, told in self.told.items():
+            for worker, ends in told.by.items():
+                assert len(ends) == 1, f"run {task} was told {ends} by {worker} alone"
+
+    @invariant()
+    def nobody_takes_more_than_it_has_slots(self) -> None:
+        for name, worker in self.workers.items():
+            ours = [held for held in worker.in_work() if held.control.reason is None]
+            assert len(ours) <= SLOTS, f"{name} works {len(ours)} runs"
+
+    @invariant()
     def nobody_works_what_another_works(self) -> None:
         for task in self.told:
             working = [
                 name
                 for name, worker in self.workers.items()
                 for held in worker.in_work()
-                if held.run.message_id == f"message-{task}" and held.control.reason is None
+                if task_of(held) == task and held.control.reason is None
             ]
             assert len(working) <= 1, f"run {task} is worked by {working}"
 
@@ -227,7 +318,8 @@ class Protocol(RuleBasedStateMachine):
             for name in NAMES:
                 self.a_worker_begins(name)
                 self.a_connection_is_back(name)
-                self.a_run_ends(name, 0, Fate.CONFIRMED, False)
+            for worker, place in self.ending()[:1]:
+                self.a_run_ends(worker, place, Fate.CONFIRMED, False)
             self.time_passes(TTL / 8)
             self.one_end_is_told()
             self.a_run_is_in_one_place_until_its_end_is_told()
@@ -238,6 +330,14 @@ class Protocol(RuleBasedStateMachine):
 def body_of(task: int) -> bytes:
     task_args = {"bundle_url": "https://store/run", "docker_image": "image", "secret": "s3cret", "predict": False}
     return json.dumps({"task": RUN_TASK, "id": f"message-{task}", "args": [task, task_args], "kwargs": {}}).encode()
+
+
+def task_of(held: Held) -> int:
+    return int(held.run.message_id.removeprefix("message-"))
+
+
+def chosen(among: Sequence[T], nth: int) -> T:
+    return among[nth % len(among)]
 
 
 def holder(machine: Protocol) -> str:

@@ -41,6 +41,7 @@ from worker.tools import Tools
 T = TypeVar("T")
 QUEUE = "runs"
 TTL = 16.0
+SLOTS = 2
 TERMINAL = {"finished", "failed"}
 
 
@@ -195,9 +196,9 @@ class ModelWorker:
             journals=Journals(self.disk),
             sandbox=None,
         )
-        self.consumer = Consumer(cast("Any", None), LeaseTerms(QUEUE, self.name, TTL), slots=2, on_refused=_refused)
+        self.consumer = Consumer(cast("Any", None), LeaseTerms(QUEUE, self.name, TTL), slots=SLOTS, on_refused=_refused)
         recovery: Any = SimpleNamespace(claim=lambda _name: None, computing=0)
-        self.handler = Handler(cast("Tools", tools), self.consumer, slots=2, on_idle=_nothing, recovery=recovery)
+        self.handler = Handler(cast("Tools", tools), self.consumer, slots=SLOTS, on_idle=_nothing, recovery=recovery)
         self.link = cast("ModelLink", self.consumer._link)
         self.watch = cast("ModelWatch", self.consumer._watch)
         self.pool = cast("ModelPool", self.handler._pool)
