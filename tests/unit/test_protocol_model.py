@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.model_protocol import Protocol, body_of, holder
 from tests.support.model_worker import TTL, Fate
 from worker.run_control import Interruption
 
 TestProtocol = Protocol.TestCase
+# So many that most of the mutations of tests/integration/test_model_mutations.py would be seen.
+TestProtocol.settings = settings(max_examples=max(30, settings().max_examples), deadline=None)
 
 
 @pytest.fixture
