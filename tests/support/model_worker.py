@@ -8,28 +8,25 @@ the model says so), those of the slots (a run is worked from its arrival until t
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from enum import Enum, auto
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from unittest.mock import patch
 
-from pika.exceptions import AMQPError
 from structlog.testing import capture_logs
 
 from config.settings import Settings
 from protocol.faults import PassingFault
 from protocol.status import StatusUpdate
 from sandbox.slots import Share, Slots
-from tests.support.model_broker import ModelBroker, ModelConnection
+from tests.support.model_broker import ModelBroker
+from tests.support.model_threads import ModelCondition, ModelLink, ModelPool, ModelWatch, StillWaitingError
 from worker.broker.consumer import Consumer
 from worker.broker.lease_terms import LeaseTerms
-from worker.broker.lease_watch import look
-from worker.broker.link import LinkDownError
 from worker.broker.updates import WithdrawnError
 from worker.handling import Handler
 from worker.host_usage import HostUsage
@@ -38,7 +35,6 @@ from worker.journal import Journals
 from worker.records import PublishedRun
 from worker.tools import Tools
 
-T = TypeVar("T")
 QUEUE = "runs"
 TTL = 16.0
 SLOTS = 2
@@ -47,23 +43,6 @@ TERMINAL = {"finished", "failed"}
 
 class MachineLostError(BaseException):
     """The process is no more; nothing of the worker's catches this, as nothing catches kill -9."""
-
-
-class StillWaitingError(BaseException):
-    """A slot waits for what no thread of its worker brings about now: the model has it wait again later."""
-
-
-class ModelCondition(threading.Condition):
-    """Whoever waits has the link's thread run meanwhile."""
-
-    meanwhile: Callable[[], None]
-
-    def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:  # noqa: ARG002 -- none is given
-        if not predicate():
-            self.meanwhile()
-        if not (found := predicate()):
-            raise StillWaitingError
-        return found
 
 
 class Fate(Enum):
@@ -78,81 +57,6 @@ class Fate(Enum):
     """The worker dies when the broker has it, before its journal knows."""
     CUT_OFF = auto()
     """The connection to the run queue is lost when the broker has it."""
-
-
-class ModelLink:
-    """In place of the link with its thread: what is called on it happens when the model says so."""
-
-    def __init__(self, _settings: object, owner: Any, **_: object) -> None:
-        self.owner = owner
-        self.connection: ModelConnection | None = None
-        self._called: list[Callable[[], None]] = []
-
-    def start(self) -> None:
-        """The model connects."""
-
-    def call(self, work: Callable[[], None]) -> None:
-        if self.connection is None:
-            raise LinkDownError
-        self._called.append(work)
-
-    def connect(self, broker: ModelBroker) -> None:
-        self.connection = ModelConnection(broker)
-        self.run()
-
-    def run(self) -> None:
-        """What the thread does when it wakes."""
-        if self.connection is None:
-            return
-        try:
-            self._run(self.connection)
-        except AMQPError:
-            self.lose()
-            return
-        if not self.connection.is_open:
-            self.lose()
-
-    def lose(self) -> None:
-        if self.connection:
-            self.connection.drop()
-            self.connection, self._called = None, []
-            self.owner.on_disconnected()
-
-    def _run(self, connection: ModelConnection) -> None:
-        if self.owner._connection is None:
-            self.owner.on_connected(connection)
-        connection.run_timers()
-        while self._called:
-            self._called.pop(0)()
-        connection.deliver()
-        self.owner.on_events()
-        connection.deliver()
-
-
-class ModelWatch:
-    """In place of the watch with its thread."""
-
-    def __init__(self, holding: Any, *, on_lost: Callable[[Any], None]) -> None:
-        self.holding = holding
-        self._on_lost = on_lost
-
-    def start(self) -> None:
-        """The model looks."""
-
-    def look(self, now: float) -> None:
-        lost, _ = look(self.holding, now)
-        for delivery in lost:
-            self._on_lost(delivery)
-
-
-class ModelPool:
-    """In place of the slots: what they were given, until the model has one do it."""
-
-    def __init__(self, _slots: int, **_: object) -> None:
-        self.begun: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-
-    def submit(self, work: Callable[..., None], *args: Any) -> None:
-        self.begun.append((work, args))
 
 
 class ModelFolders:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.support.model_protocol import Protocol, body_of, holder
+from tests.support.model_protocol import Protocol
 from tests.support.model_worker import TTL, Fate
+from tests.support.model_world import body_of, holder
 from worker.run_control import Interruption
 
 TestProtocol = Protocol.TestCase

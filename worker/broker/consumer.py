@@ -10,8 +10,8 @@ from pika.adapters.blocking_connection import BlockingConnection
 
 from worker.broker.claim import Claim
 from worker.broker.connection import ConnectionParameters, ensure_queue
-from worker.broker.delivery import Delivery, Settlement
-from worker.broker.holding import Holding, Taker
+from worker.broker.delivery import Delivery, Settlement, Taker
+from worker.broker.holding import Holding
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.lease_watch import LeaseWatch
 from worker.broker.link import AmqpLink, LinkDownError

@@ -10,14 +10,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 from uuid import uuid4
 
 import structlog
 from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import ChannelClosedByBroker
 
-from worker.broker.delivery import Delivery
+from worker.broker.delivery import Taker
 from worker.broker.lease_terms import RETURNED_WITHIN, LeaseTerms
 from worker.broker.ledger import Hold
 from worker.broker.queues import ExpiringQueues, QueueRefusedError
@@ -33,27 +32,6 @@ _LATE_ACK = (
 _MEND = "let this user configure and read queues named <WORKER_QUEUE>.lease.* in the queue's virtual host"
 
 _log = structlog.get_logger(__name__)
-
-
-class Taker(Protocol):
-    """Who works what is taken. Each call must return at once."""
-
-    @property
-    def room(self) -> int:
-        """How many runs it could begin at once."""
-        ...
-
-    def is_run(self, delivery: Delivery) -> bool:
-        """True where it can be understood: it will be worked for a while, and is to be leased."""
-        ...
-
-    def on_delivery(self, delivery: Delivery) -> None:
-        """A message to work and settle."""
-        ...
-
-    def lost(self, delivery: Delivery) -> None:
-        """The broker may give it to another worker from now on."""
-        ...
 
 
 class Holding:
