@@ -110,6 +110,7 @@ class Campaign:
         while self.witness.open and self._elapsed < last:
             self._publish()
             self._mischief.agenda.run_due()
+            self._revive()
             if rare and self._ended >= (len(RARE) - len(rare) + 0.5) / len(RARE):
                 self._strike(rare.pop(0))
             if self._elapsed >= next_fault:
@@ -132,6 +133,10 @@ class Campaign:
         if fault is restart_engine:
             self.witness.watch_engine(struck)
 
+    def _revive(self) -> None:
+        for member in self.members:
+            member.revive()
+
     def _make_good(self) -> None:
         self._mischief.agenda.run_due(everything=True)
         for member in self.members:
@@ -142,6 +147,7 @@ class Campaign:
         next_word = self._elapsed + _TELL
         while not done() and self._elapsed < until:
             time.sleep(_LOOK)
+            self._revive()
             if self._elapsed >= next_word:
                 self._say()
                 next_word = self._elapsed + _TELL
@@ -171,6 +177,7 @@ class Campaign:
             messages_left=self.place.messages_left(),
             folders_left=sum(member.leftovers() for member in self.members),
             unclean_exits=sum(map(bool, self._exit_codes)) + sum(member.gave_up for member in self.members),
+            revived=sum(member.revived for member in self.members),
             bugs=sum(len(member.bugs()) for member in self.members),
             wall_time=round(self._elapsed, 1),
         )

@@ -13,6 +13,7 @@ from tests.chaos.place import Place
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mounts import mounted_below
 from tests.support.worker_process import WorkerProcess, worker
+from worker.exit_codes import ExitCode
 
 
 @dataclass
@@ -26,17 +27,25 @@ class Member:
     process: WorkerProcess | None = None
     deaths: list[float] = field(default_factory=list)
     gave_up: int = 0
+    revived: int = 0
     _life: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
         if self.process is None:
             self.process = self._life.enter_context(worker(self.settings, self.folder, wait=False))
 
+    def revive(self) -> None:
+        """As a service manager does: one that began while its engine was away has ended, and said so (exit code 3)."""
+        if self.process and self.process.process.poll() == ExitCode.UNREACHABLE:
+            self.revived += 1
+            self._bury()
+            self.start()
+
     def kill(self) -> bool:
         """False where it lay dead already."""
         if self.process is None:
             return False
-        self.gave_up += self.process.process.poll() is not None
+        self.gave_up += self.process.process.poll() not in {None, ExitCode.UNREACHABLE}
         self.deaths.append(time.time())
         self.process.process.kill()
         self.process.process.wait()

@@ -31,6 +31,7 @@ _WORDS = {
     "messages_left": "messages left",
     "folders_left": "run folders and mounts left",
     "unclean_exits": "workers that ended uncleanly",
+    "revived": "starts without an engine, made again",
     "bugs": "bugs in logs",
     "wall_time": "wall time, seconds",
 }
@@ -57,6 +58,7 @@ class Figures:
     messages_left: int
     folders_left: int
     unclean_exits: int
+    revived: int
     bugs: int
     wall_time: float
 
