@@ -18,7 +18,7 @@ FLEET_ARGS ?=
 BENCH_ARGS ?=
 BENCH_RESULTS ?=
 
-.PHONY: help venv demo test unit fuzz bench bench-plot chaos fleet lint format services services-down clean pins picture
+.PHONY: help venv demo test unit fuzz model bench bench-plot chaos fleet lint format services services-down clean pins picture
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -39,6 +39,9 @@ unit: $(VENV)/.installed ## tests that need nothing but Python
 
 fuzz: $(VENV)/.installed ## hostile input for every reader, FUZZ_SECONDS (20) each; a find is printed with how to repeat it
 	@$(BIN)/python -m tests.fuzz
+
+model: $(VENV)/.installed ## the model of leases and ends, MODEL_SECONDS (60) of orders of events that nobody has tried
+	@$(BIN)/python -m tests.model
 
 bench: $(VENV)/.installed ## latency, rates, memory and costs over the floor; BENCH_ARGS="--only small,big" takes a part
 	@$(PARTS) run -- $(BIN)/python -m tests.bench $(BENCH_ARGS)

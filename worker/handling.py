@@ -26,7 +26,7 @@ from worker.observers import Observers, RunInWork
 from worker.recovery import Recovery
 from worker.remembered import Remembered
 from worker.reporting import reporter
-from worker.run_control import InterruptedRunError, Interruption, RunControl
+from worker.run_control import Claim, InterruptedRunError, Interruption, RunControl
 from worker.stages.admission import time_limit
 from worker.tools import Tools
 
@@ -47,6 +47,10 @@ class Settler(Protocol):
 
     def look_again(self) -> None:
         """Another run may be taken now, where none could be before."""
+
+    def claim(self, which: Callable[[], Delivery]) -> Claim:
+        """Our claim on the run that has the delivery which `which` gives at any time."""
+        ...
 
 
 class Handler:
@@ -144,7 +148,8 @@ class Handler:
 
     def _take(self, request: RunRequest, delivery: Delivery) -> None:
         self._recovery.claim(request.message_id)
-        held = Held(delivery, RunControl(), _in_work(request, delivery, time_limit(request, self._tools)))
+        control = RunControl(self._settler.claim(lambda: held.delivery))  # another one where it is delivered again
+        held = Held(delivery, control, _in_work(request, delivery, time_limit(request, self._tools)))
         arrival, surplus = self._in_hand.arrive(held)
         if arrival is Arrival.NEW:
             self._pool.submit(self._work, request, held)

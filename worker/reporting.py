@@ -9,6 +9,7 @@ import structlog
 from protocol.addressee import Addressee
 from protocol.faults import Fault, PlatformFault
 from protocol.status import RunMetadata, State, StatusUpdate, may_follow
+from worker.broker.updates import WithdrawnError
 from worker.host_usage import host_usage
 from worker.journal import RunJournal
 from worker.journal_record import Terminal
@@ -54,7 +55,8 @@ class Reporter:
 
     def running(self) -> None:
         """Tells that work has started, without waiting: the sink keeps the order."""
-        self._running = self._send(State.RUNNING, self._metadata(ended=False))
+        control, update = self._control, self._update(State.RUNNING, self._metadata(ended=False))
+        self._running = self._updates.send(update, lambda: not control.is_lost)
 
     def goes_on(self) -> None:
         """The site was told by an earlier process that work had started."""
@@ -65,7 +67,7 @@ class Reporter:
         """Whether the site has surely been told that work has started."""
         if self._running is None:
             return self._told is State.RUNNING
-        return self._running.done() and not self._running.cancelled()
+        return self._running.done() and not self._running.cancelled() and not self._running.exception()
 
     def again(self, terminal: Terminal) -> State:
         """Tells what an earlier process had found, in the same words, and may have told without knowing."""
@@ -92,25 +94,32 @@ class Reporter:
 
     def _tell(self, terminal: Terminal) -> State:
         """Raises `InterruptedRunError` where the run is another worker's by now, or no confirm comes any more."""
-        self._control.check_not_lost()
-        try:
-            confirmed = self._send(terminal.state, terminal.metadata, terminal.traceback)
-            with self._control.losing(confirmed.cancel):
-                confirmed.result()
-        except CancelledError:
-            raise InterruptedRunError from None
+        update = self._update(terminal.state, terminal.metadata, terminal.traceback)
+        while not self._sent_while_ours(update):
+            _log.info("the end of a run has waited for its connection; whether the run is still ours is asked again")
         if self._journal:
             self._journal.confirmed()
         _log.info("run ended", status=terminal.state.value)
         return terminal.state
 
-    def _send(self, state: State, metadata: RunMetadata, traceback: str = "") -> Future[None]:
+    def _sent_while_ours(self, update: StatusUpdate) -> bool:
+        """False where it was not sent: it waited so long that the broker has to be asked again."""
+        self._control.wait_until_ours()
+        try:
+            confirmed = self._updates.send(update, lambda: self._control.is_ours)
+            with self._control.losing(confirmed.cancel):
+                confirmed.result()
+        except WithdrawnError:
+            return False
+        except CancelledError:
+            raise InterruptedRunError from None
+        return True
+
+    def _update(self, state: State, metadata: RunMetadata, traceback: str = "") -> StatusUpdate:
         if not may_follow(self._told, state):
             raise RuntimeError(f"the site was told {self._told} already and must not be told {state}")
         self._told = state
-        return self._updates.send(
-            StatusUpdate(self._whom.task_id, state, metadata, traceback, secret=self._whom.secret)
-        )
+        return StatusUpdate(self._whom.task_id, state, metadata, traceback, secret=self._whom.secret)
 
     def _metadata(self, *, ended: bool) -> RunMetadata:
         begin, end = self._begin, host_usage() if ended else None

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Protocol
 
 from sandbox.cancellation import Cancellation
 from sandbox.errors import Cancelled
@@ -31,12 +32,33 @@ class InterruptedRunError(Exception):
     """The worker itself ended the run; `RunControl.reason` says why."""
 
 
-class RunControl:
-    """Lets another thread interrupt a run, wherever it is: in a container, a pull, or waiting for GPUs."""
+class Claim(Protocol):
+    """What the broker says of whose the run is."""
 
-    def __init__(self) -> None:
+    @property
+    def is_sure(self) -> bool:
+        """True where it has just said that the run is ours."""
+        ...
+
+    def wait(self, given_up: Callable[[], bool]) -> bool:
+        """Waits until it says so, or `given_up` while it cannot; tells which."""
+        ...
+
+    def wake(self) -> None:
+        """Has `wait` look whether it was given up."""
+        ...
+
+
+class RunControl:
+    """Lets another thread interrupt a run, wherever it is: in a container, a pull, or waiting for GPUs.
+
+    `claim` is None where nobody else can have the run.
+    """
+
+    def __init__(self, claim: Claim | None = None) -> None:
         self._lock = threading.Lock()
-        self._reason: Interruption | None = None
+        self._reasons: set[Interruption] = set()
+        self._claim = claim
         self.cancellation = Cancellation()
         """For what takes long below the worker: cancelled with the first interruption."""
 
@@ -44,12 +66,12 @@ class RunControl:
     def reason(self) -> Interruption | None:
         """The weightiest reason given so far, None where there was none."""
         with self._lock:
-            return self._reason
+            return max(self._reasons, default=None)
 
     def interrupt(self, reason: Interruption = Interruption.GIVEN_BACK) -> None:
         """Stops what runs, now; the run ends with `InterruptedRunError`. From any thread, and more than once."""
         with self._lock:
-            self._reason = max(reason, self._reason or reason)
+            self._reasons.add(reason)
         self.cancellation.cancel()
 
     def check(self) -> None:
@@ -64,10 +86,28 @@ class RunControl:
         except Cancelled:
             raise InterruptedRunError from None
 
+    @property
+    def is_lost(self) -> bool:
+        """True where the run is another worker's."""
+        return self.reason is Interruption.LOST
+
     def check_not_lost(self) -> None:
-        """Raises `InterruptedRunError` where the run is another worker's: to be called before the site is told."""
-        if self.reason is Interruption.LOST:
+        """Raises `InterruptedRunError` where `is_lost`."""
+        if self.is_lost:
             raise InterruptedRunError
+
+    @property
+    def is_ours(self) -> bool:
+        """True while the run is surely no other worker's; to be asked at the moment when the site is told."""
+        return self._claim is None or self._claim.is_sure
+
+    def wait_until_ours(self) -> None:
+        """Waits until that is so. Raises `InterruptedRunError` where it is lost, or given back while none can tell."""
+        if self._claim:
+            with self.cancellation.stopping(self._claim.wake):
+                if not self._claim.wait(self._is_given_up):
+                    raise InterruptedRunError
+        self.check_not_lost()
 
     @contextmanager
     def watching(self, container: Container) -> Iterator[None]:
@@ -85,8 +125,12 @@ class RunControl:
         """While it lasts, `lost` is called when the run becomes another worker's."""
 
         def stop() -> None:
-            if self.reason is Interruption.LOST:
+            if self.is_lost:
                 lost()
 
         with self.cancellation.stopping(stop):
             yield
+
+    def _is_given_up(self) -> bool:
+        with self._lock:
+            return not self._reasons.isdisjoint({Interruption.GIVEN_BACK, Interruption.LOST})

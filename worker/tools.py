@@ -27,8 +27,12 @@ Progress = Callable[[str, int, int], None]
 class UpdateSink(Protocol):
     """Where status updates go."""
 
-    def send(self, update: StatusUpdate) -> Future[None]:
-        """Publishes in the order of the calls; the future is done when the update is surely stored."""
+    def send(self, update: StatusUpdate, provided: Callable[[], bool], /) -> Future[None]:
+        """Publishes in the order of the calls; the future is done when the update is surely stored.
+
+        `provided` is asked, on any thread, just before it is published. Where it says no, it is not, and the future
+        raises `WithdrawnError`.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,10 +16,13 @@ from tests.support.engine_events import EngineEvents
 from tests.support.fault_proxy import FaultProxy
 from tests.support.private_queue import QUEUE, PrivateQueue, gated, next_message, statuses
 from tests.support.rabbit import Management
+from tests.support.worker_process import worker
 
 pytestmark = pytest.mark.acceptance
 
 Fault = Callable[[FaultProxy, PrivateQueue, Management], None]
+WAITS = "the end of a run waits until its lease is in hand again"
+LOST = "lease lost, the broker has given this run to another worker, and the site is told nothing"
 
 
 def reset(proxy: FaultProxy, _queue: PrivateQueue, _management: Management) -> None:
@@ -142,7 +146,7 @@ def test_an_end_that_cannot_be_told_waits_for_the_broker(
     assert private_queue.ready() == 0
 
 
-def test_a_run_that_ended_while_its_queue_was_out_of_reach_is_not_worked_again(
+def test_an_end_that_is_come_to_while_the_run_queue_is_out_of_reach_is_told_when_it_is_back(
     private_queue: PrivateQueue, management: Management, competition: Competition, events: EngineEvents
 ) -> None:
     submission = competition.docker_submission(gated())
@@ -151,12 +155,36 @@ def test_a_run_that_ended_while_its_queue_was_out_of_reach_is_not_worked_again(
         events.wait(message, "start")
         with broker_faults.shut_out(management, private_queue.owner, private_queue.owner.vhost):
             private_queue.open_gate()
-            assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
-            worker.wait_for_event("broker refuses us")
+            worker.wait_for_event(WAITS)
+            worker.wait_connected("updates", count=2)
+            assert statuses(private_queue.so_far(submission)) == ["running"]
         worker.wait_for_event(LEASED.recovered)
-        assert statuses(private_queue.so_far(submission)) == ["running", "finished"]
+        assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
         assert worker.stop() == 0
     assert len(events.of(message, "start")) == 2
+    assert private_queue.ready() == 0
+
+
+def test_an_end_whose_lease_is_lost_before_the_run_queue_is_back_is_left_to_whoever_has_the_run_then(
+    private_queue: PrivateQueue, proxy: FaultProxy, competition: Competition, events: EngineEvents, tmp_path: Path
+) -> None:
+    submission = competition.docker_submission(gated())
+    with private_queue.worker(BROKER_URL=proxy.url, WORKER_LEASE_TTL="6s") as cut_off:
+        message = private_queue.publish(submission)
+        events.wait(message, "start")
+        private_queue.site.wait_for(submission.task_id, "running")
+        proxy.bar(private_queue.owner.vhost)
+        private_queue.open_gate()
+        cut_off.wait_for_event(WAITS)
+        with worker(private_queue.settings_of(), tmp_path / "other"):
+            assert statuses(private_queue.end_of(submission)) == ["running", "running", "finished"]
+            proxy.let_through()
+            cut_off.wait_connected("intake", count=2)
+            assert statuses(private_queue.so_far(submission)) == ["running", "running", "finished"]
+        assert cut_off.events(
+            "lease lost, the broker has given this run to another worker, and the site is told nothing"
+        )
+        assert cut_off.stop() == 0
     assert private_queue.ready() == 0
 
 

@@ -10,6 +10,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 
@@ -40,11 +41,16 @@ def main(arguments: Sequence[str]) -> int:
 def _explain(bad: Sequence[Run], there: Place, results: Path) -> None:
     """What was told of each bad run, and the logs of the workers for whoever has to find out why."""
     for run in bad:
-        said = [(one.status, one.extra.get("metadata"), one.traceback[:200]) for one in run.terminals]
-        say("chaos", f"run {run.message}: {said or 'nothing'}")
+        said = [f"{one.update.status} by {one.teller} at {_clock(one.at)}" for one in run.tellings]
+        say("chaos", f"run {run.message}: {', '.join(said) or 'nothing'}")
     for log in there.folder.glob("worker-*/worker.log"):
         results.mkdir(parents=True, exist_ok=True)
         shutil.copy(log, results / f"{log.parent.name}.log")
+
+
+def _clock(at: float) -> str:
+    """As in the logs."""
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S.%f}"
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -17,11 +17,12 @@ from tests.chaos.faults import OFTEN, RARE, Mischief, restart_engine
 from tests.chaos.fleet import Member, fleet
 from tests.chaos.place import Place
 from tests.chaos.report import Figures
-from tests.chaos.witness import Run, Witness
+from tests.chaos.witness import Run, Telling, Witness
 from tests.support.competition import ANSWER, Submission
 from worker.demo.places import say
 
-_LOOK = 0.5  # seconds between two looks at what the site was told
+_LOOK = 0.5  # seconds between two looks at what is left
+_JUST = 0.2  # seconds, on a machine that does all this at once, from the broker's taking an end to its acknowledgement
 _TELL = 15.0  # seconds between two lines for whoever waits
 _SCORER = b"command: sh $program/score.sh $input $output\n"
 _SCORE = b'cmp -s "$1/ref/truth.txt" "$1/res/answer.txt" && echo "correct: 1" > "$2/scores.txt"'
@@ -65,7 +66,7 @@ class Campaign:
         self._wait(lambda: self.place.messages_left() == 0, until=self._elapsed + 2 * self.plan.ttl)
         self._wait(self._is_tidy, until=self._elapsed + 2 * self.plan.ttl)
         self._exit_codes = [member.stop() for member in self.members]
-        self.witness.drain()
+        self.witness.hear_out()
         return self._figures()
 
     @property
@@ -103,15 +104,13 @@ class Campaign:
     def _break_things(self) -> None:
         """Until all runs have ended, or so little time is left that only a quiet end can come of it."""
         last = self.plan.minutes * 60 - 10 * self.plan.ttl
-        next_fault, next_look, next_word = self.plan.pause, 0.0, _TELL
+        next_fault, next_word = self.plan.pause, _TELL
         rare = list(RARE) if self.plan.rare else []
         self._publish()
         while self.witness.open and self._elapsed < last:
             self._publish()
             self._mischief.agenda.run_due()
-            if self._elapsed >= next_look:
-                self.witness.drain()
-                next_look = self._elapsed + _LOOK
+            self._revive()
             if rare and self._ended >= (len(RARE) - len(rare) + 0.5) / len(RARE):
                 self._strike(rare.pop(0))
             if self._elapsed >= next_fault:
@@ -134,6 +133,10 @@ class Campaign:
         if fault is restart_engine:
             self.witness.watch_engine(struck)
 
+    def _revive(self) -> None:
+        for member in self.members:
+            member.revive()
+
     def _make_good(self) -> None:
         self._mischief.agenda.run_due(everything=True)
         for member in self.members:
@@ -144,7 +147,7 @@ class Campaign:
         next_word = self._elapsed + _TELL
         while not done() and self._elapsed < until:
             time.sleep(_LOOK)
-            self.witness.drain()
+            self._revive()
             if self._elapsed >= next_word:
                 self._say()
                 next_word = self._elapsed + _TELL
@@ -164,7 +167,7 @@ class Campaign:
             failed=sum("failed" in run.statuses for run in runs),
             faults=dict(sorted(self.faults.items())),
             recomputed=self.witness.recomputed(),
-            resent=sum(len(run.terminals) - len(run.distinct) for run in runs),
+            resent=sum(len(run.tellings) - len(run.distinct) for run in runs),
             in_the_window=sum(len(run.distinct) > 1 and self._in_the_window(run) for run in runs),
             lost=len(self.witness.open),
             duplicated=len(twice),
@@ -174,13 +177,18 @@ class Campaign:
             messages_left=self.place.messages_left(),
             folders_left=sum(member.leftovers() for member in self.members),
             unclean_exits=sum(map(bool, self._exit_codes)) + sum(member.gave_up for member in self.members),
+            revived=sum(member.revived for member in self.members),
             bugs=sum(len(member.bugs()) for member in self.members),
             wall_time=round(self._elapsed, 1),
         )
 
     def _in_the_window(self, run: Run) -> bool:
-        """Where a worker was killed between the broker's confirm and its acknowledgement of the run."""
-        return any(run.message in member.untold for member in self.members)
+        """Where whoever told an end that was not the last was killed just then, and so may not have acknowledged it."""
+        return all(self._was_killed_just_after(telling) for telling in run.distinct[:-1])
+
+    def _was_killed_just_after(self, telling: Telling) -> bool:
+        deaths = next(member.deaths for member in self.members if member.name == telling.teller)
+        return any(abs(death - telling.at) <= _JUST for death in deaths)
 
 
 def wreak(plan: Plan, place: Place) -> tuple[Figures, list[Run]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,38 +13,42 @@ from tests.chaos.place import Place
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mounts import mounted_below
 from tests.support.worker_process import WorkerProcess, worker
-
-_JUST = 3.0  # seconds before a kill in which a confirm may not have led to an acknowledgement yet
+from worker.exit_codes import ExitCode
 
 
 @dataclass
 class Member:
-    """One worker. `untold` are the runs whose end was confirmed, or might have been, just when it was killed.
-
-    `gave_up` counts its lives that ended by themselves.
-    """
+    """One worker. `deaths` are its ends by kill -9 (epoch seconds), `gave_up` counts its lives that ended otherwise."""
 
     name: str
     folder: Path
     settings: dict[str, str]
     proxy: FaultProxy
     process: WorkerProcess | None = None
-    untold: set[str] = field(default_factory=set)
+    deaths: list[float] = field(default_factory=list)
     gave_up: int = 0
+    revived: int = 0
     _life: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
         if self.process is None:
             self.process = self._life.enter_context(worker(self.settings, self.folder, wait=False))
 
+    def revive(self) -> None:
+        """As a service manager does: one that began while its engine was away has ended, and said so (exit code 3)."""
+        if self.process and self.process.process.poll() == ExitCode.UNREACHABLE:
+            self.revived += 1
+            self._bury()
+            self.start()
+
     def kill(self) -> bool:
         """False where it lay dead already."""
         if self.process is None:
             return False
-        self.gave_up += self.process.process.poll() is not None
+        self.gave_up += self.process.process.poll() not in {None, ExitCode.UNREACHABLE}
+        self.deaths.append(time.time())
         self.process.process.kill()
         self.process.process.wait()
-        self.untold |= self._just_ended()
         self._bury()
         return True
 
@@ -69,16 +72,6 @@ class Member:
     def _bury(self) -> None:
         self.process = None
         self._life.close()
-
-    def _just_ended(self) -> set[str]:
-        return {name for name, confirmed in self._terminals() if not confirmed or time.time() - confirmed < _JUST}
-
-    def _terminals(self) -> Iterator[tuple[str, float | None]]:
-        """Runs whose terminal status the journal holds, and when it was confirmed."""
-        for path in (self.folder / "temp" / "journal").glob("*.json"):
-            record = json.loads(path.read_text())
-            if terminal := record["terminal"]:
-                yield record["message_id"], terminal["confirmed_at"]
 
 
 @contextmanager

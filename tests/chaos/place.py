@@ -56,7 +56,7 @@ class Place:
         """In the queues of runs, leases and retries."""
         found = self.management.get(f"queues/{self.owner.vhost}")
         assert isinstance(found, list)
-        names = [str(queue["name"]) for queue in found]
+        names = [name for queue in found if (name := str(queue["name"])).startswith(QUEUE)]
         with self.channel(self.owner.vhost) as channel:
             return sum(channel.queue_declare(name, passive=True).method.message_count for name in names)
 

@@ -24,13 +24,14 @@ _WORDS = {
     "duplicated": "terminal statuses duplicated",
     "contradictory": "terminal statuses contradictory",
     "resent": "terminal statuses sent again, word for word",
-    "in_the_window": "told twice, a teller killed within 3 s of the confirm",
+    "in_the_window": "told twice, the first teller killed within 0.2 s of it",
     "recomputed": "runs recomputed",
     "results_missing": "finished runs without results",
     "containers_orphaned": "containers orphaned",
     "messages_left": "messages left",
     "folders_left": "run folders and mounts left",
     "unclean_exits": "workers that ended uncleanly",
+    "revived": "starts without an engine, made again",
     "bugs": "bugs in logs",
     "wall_time": "wall time, seconds",
 }
@@ -57,6 +58,7 @@ class Figures:
     messages_left: int
     folders_left: int
     unclean_exits: int
+    revived: int
     bugs: int
     wall_time: float
 

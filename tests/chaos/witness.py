@@ -12,11 +12,27 @@ from typing import Any, Self
 
 from protocol.run import Role
 from sandbox.labels import RUN
-from tests.chaos.place import UPDATES, Place
+from tests.chaos.place import Place
+from tests.chaos.site import Site
 from tests.support.competition import Submission
 from tests.support.engine_events import EngineEvents
 from worker.broker.updates import Update, read_update
 from worker.demo import engine
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A terminal status as the site had it, at epoch seconds."""
+
+    at: float
+    update: Update
+
+    @property
+    def teller(self) -> str:
+        """The worker's name."""
+        metadata = self.update.extra["metadata"]
+        assert isinstance(metadata, dict)
+        return str(metadata["hostname"])
 
 
 @dataclass(slots=True)
@@ -25,19 +41,19 @@ class Run:
 
     message: str
     submission: Submission
-    terminals: list[Update] = field(default_factory=list)
+    tellings: list[Telling] = field(default_factory=list)
 
     @property
     def statuses(self) -> set[str]:
-        return {update.status for update in self.terminals}
+        return {telling.update.status for telling in self.tellings}
 
     @property
-    def distinct(self) -> list[Update]:
-        """One of each that say the same in every word."""
-        found: list[Update] = []
-        for update in self.terminals:
-            if update not in found:
-                found.append(update)
+    def distinct(self) -> list[Telling]:
+        """The first telling of each that says the same in every word."""
+        found: list[Telling] = []
+        for telling in self.tellings:
+            if telling.update not in [one.update for one in found]:
+                found.append(telling)
         return found
 
     @property
@@ -58,6 +74,7 @@ class Witness:
 
     def __enter__(self) -> Self:
         self.watch_engine(time.time())
+        self._site = self._stack.enter_context(Site(lambda: self._place.channel("/"), self._told))
         return self
 
     def __exit__(
@@ -73,22 +90,20 @@ class Witness:
         self._client = self._stack.enter_context(closing(engine.connect(self._place.docker_host)))
         self._lives.append(self._stack.enter_context(EngineEvents(self._client, since)))
 
-    def drain(self) -> None:
-        """Takes in what the site was told since the last call."""
-        with self._place.channel("/") as channel:
-            while True:
-                method, _properties, body = channel.basic_get(UPDATES, auto_ack=True)
-                if method is None:
-                    return
-                update = read_update(body or b"")
-                assert update, "the site was sent something that is no update"
-                if update.terminal:
-                    self._by_task[update.task_id].terminals.append(update)
+    def hear_out(self) -> None:
+        """Everything that the site was told is known afterwards; nobody may tell it any more."""
+        self._site.close()
+
+    def _told(self, at: float, body: bytes) -> None:
+        update = read_update(body)
+        assert update, "the site was sent something that is no update"
+        if update.terminal:
+            self._by_task[update.task_id].tellings.append(Telling(at, update))
 
     @property
     def open(self) -> list[Run]:
         """Whose end was not told yet."""
-        return [run for run in self.runs.values() if not run.terminals]
+        return [run for run in self.runs.values() if not run.tellings]
 
     def recomputed(self) -> int:
         """Runs whose participant's container was started more than once."""

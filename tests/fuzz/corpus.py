@@ -44,6 +44,16 @@ def deliveries() -> list[bytes]:
     return [*seeds, compressed + b"\0" + zlib.compress(messages[0].body)]
 
 
+def control_requests() -> list[bytes]:
+    """Everything that was captured of Celery's and Flower's, and the methods that were not."""
+    names = (*captured.names("control-request-*"), *captured.names("flower-request-*"))
+    messages = [captured.load(name) for name in names]
+    asked = [json.dumps(message.headers, default=str).encode() + b"\0" + message.body for message in messages]
+    hello = {"method": "hello", "arguments": {"from_node": "celery@other", "revoked": {"one": 1.5, "two": 2}}}
+    matched = {"method": "active", "pattern": "codalab-*@[a-z]*", "matcher": "glob", "destination": None}
+    return [*asked, *(b"{}\0" + json.dumps(one).encode() for one in (hello, matched, {"method": "conf"}))]
+
+
 def message_files() -> list[bytes]:
     """The arguments of the captured messages, as a person would keep them."""
     calls = [captured.load(name).decode().args for name in captured.names("run-v1-*celery5.6.2-proto2")]

@@ -19,7 +19,7 @@ from protocol.codalab import parse_message_file, run_request
 from protocol.docker_command import DockerSubmission
 from protocol.faults import Fault, MessageFault, OrganiserFault, ParticipantFault
 from protocol.urls import SignedUrl
-from tests.fuzz import corpus
+from tests.fuzz import control, corpus
 from worker.archives.unpack import ArchiveLimits, BadArchive, unpack
 from worker.bundles.document import read_document
 from worker.bundles.metadata import MetadataError, command, parse_document
@@ -47,6 +47,11 @@ def check_envelope(data: bytes) -> None:
         run_request(task)
     except (MessageFault, ParticipantFault) as fault:
         _is_public(fault)
+
+
+def check_control(data: bytes) -> None:
+    """A request to remote control: AMQP headers as JSON, a zero byte, the body."""
+    control.ask(*_split(data))
 
 
 def check_message_file(data: bytes) -> None:
@@ -169,6 +174,7 @@ def _walk(folder: Path) -> Iterable[os.stat_result]:
 
 TARGETS = {
     "envelope": Target(check_envelope, corpus.deliveries),
+    "control": Target(check_control, corpus.control_requests),
     "message-file": Target(check_message_file, corpus.message_files),
     "docker-command": Target(check_docker_command, corpus.docker_commands),
     "image-reference": Target(check_image_reference, corpus.image_references),

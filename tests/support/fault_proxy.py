@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from tests.support.amqp_wire import AmqpWire
+from tests.support.amqp_wire import AmqpWire, EncryptedWire
 
 T = TypeVar("T")
 Side = Literal["client", "server"]
@@ -41,12 +41,14 @@ class _Connection:
 class FaultProxy:
     """Listens on a loopback port while its block lasts; its methods are the test's, from the test's thread.
 
-    `heartbeat` is what clients are told that the broker offers (seconds), so that a test sees several.
+    `heartbeat` is what clients are told that the broker offers (seconds), so that a test sees several. What is
+    `encrypted` passes unread: it can be cut, but not told apart by its virtual host.
     """
 
-    def __init__(self, url: str, *, heartbeat: int | None = None) -> None:
+    def __init__(self, url: str, *, heartbeat: int | None = None, encrypted: bool = False) -> None:
         self._target = urlsplit(url)
         self._heartbeat = heartbeat
+        self._wire = EncryptedWire if encrypted else AmqpWire
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy")
         self._flowing = asyncio.Event()
@@ -150,7 +152,7 @@ class FaultProxy:
         except OSError:  # the broker is away itself
             _reset(writer)
             return
-        connection = _Connection(AmqpWire(self._heartbeat), writer, server)
+        connection = _Connection(self._wire(self._heartbeat), writer, server)
         self._open.add(connection)
         self.wires.append(connection.wire)
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -17,6 +17,10 @@ from typing import Any
 
 from pika.exceptions import StreamLostError
 from pika.spec import Basic, BasicProperties
+
+from worker.broker.delivery import LEASES
+
+_RETRY = ".retry."
 
 
 class Commit(Enum):
@@ -50,10 +54,13 @@ class ModelBroker:
         self.now = 0.0
         self.queues: dict[str, Queue] = {}
         self.connections: list[ModelConnection] = []
+        self.failed: Counter[bytes] = Counter()
+        """Messages by their body, and how often each was put off, or a lease on it has run out."""
 
     def publish(self, name: str, message: Message) -> None:
         if queue := self.queues.get(name):
             ttl = queue.arguments.get("x-message-ttl")
+            self.failed[message.body] += _RETRY in name
             message.expires = math.inf if ttl is None else self.now + ttl / 1000
             queue.ready.append(message)
 
@@ -71,6 +78,7 @@ class ModelBroker:
         for name, queue in list(self.queues.items()):
             for message in [one for one in queue.ready if one.expires <= self.now]:
                 queue.ready.remove(message)
+                self.failed[message.body] += LEASES in name
                 self.dead_letter(name, message, "expired")
 
     def dead_letter(self, name: str, message: Message, reason: str) -> None:

@@ -17,17 +17,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
-from pika.exceptions import AMQPError
 from structlog.testing import capture_logs
 
 from config.settings import Settings
 from protocol.faults import PassingFault
 from protocol.status import StatusUpdate
 from sandbox.slots import Share, Slots
-from tests.support.model_broker import ModelBroker, ModelConnection
+from tests.support.model_broker import ModelBroker
+from tests.support.model_threads import ModelCondition, ModelLink, ModelPool, ModelWatch, StillWaitingError
 from worker.broker.consumer import Consumer
 from worker.broker.lease_terms import LeaseTerms
-from worker.broker.lease_watch import look
+from worker.broker.updates import WithdrawnError
 from worker.handling import Handler
 from worker.host_usage import HostUsage
 from worker.in_hand import Held
@@ -37,6 +37,7 @@ from worker.tools import Tools
 
 QUEUE = "runs"
 TTL = 16.0
+SLOTS = 2
 TERMINAL = {"finished", "failed"}
 
 
@@ -54,79 +55,8 @@ class Fate(Enum):
     """The worker dies before the broker has it."""
     DIES_UNCONFIRMED = auto()
     """The worker dies when the broker has it, before its journal knows."""
-
-
-class ModelLink:
-    """In place of the link with its thread: what is called on it happens when the model says so."""
-
-    def __init__(self, _settings: object, owner: Any, **_: object) -> None:
-        self.owner = owner
-        self.connection: ModelConnection | None = None
-        self._called: list[Callable[[], None]] = []
-
-    def start(self) -> None:
-        """The model connects."""
-
-    def call(self, work: Callable[[], None]) -> None:
-        self._called.append(work)
-
-    def connect(self, broker: ModelBroker) -> None:
-        self.connection = ModelConnection(broker)
-        self.run()
-
-    def run(self) -> None:
-        """What the thread does when it wakes."""
-        if self.connection is None:
-            return
-        try:
-            self._run(self.connection)
-        except AMQPError:
-            self.lose()
-            return
-        if not self.connection.is_open:
-            self.lose()
-
-    def lose(self) -> None:
-        if self.connection:
-            self.connection.drop()
-            self.connection, self._called = None, []
-            self.owner.on_disconnected()
-
-    def _run(self, connection: ModelConnection) -> None:
-        if self.owner._connection is None:
-            self.owner.on_connected(connection)
-        connection.run_timers()
-        while self._called:
-            self._called.pop(0)()
-        connection.deliver()
-        self.owner.on_events()
-        connection.deliver()
-
-
-class ModelWatch:
-    """In place of the watch with its thread."""
-
-    def __init__(self, holding: Any, *, on_lost: Callable[[Any], None]) -> None:
-        self.holding = holding
-        self._on_lost = on_lost
-
-    def start(self) -> None:
-        """The model looks."""
-
-    def look(self, now: float) -> None:
-        lost, _ = look(self.holding, now)
-        for delivery in lost:
-            self._on_lost(delivery)
-
-
-class ModelPool:
-    """In place of the slots: what they were given, until the model has one do it."""
-
-    def __init__(self, _slots: int, **_: object) -> None:
-        self.begun: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-
-    def submit(self, work: Callable[..., None], *args: Any) -> None:
-        self.begun.append((work, args))
+    CUT_OFF = auto()
+    """The connection to the run queue is lost when the broker has it."""
 
 
 class ModelFolders:
@@ -170,12 +100,13 @@ class ModelWorker:
             journals=Journals(self.disk),
             sandbox=None,
         )
-        self.consumer = Consumer(cast("Any", None), LeaseTerms(QUEUE, self.name, TTL), slots=2, on_refused=_refused)
+        self.consumer = Consumer(cast("Any", None), LeaseTerms(QUEUE, self.name, TTL), slots=SLOTS, on_refused=_refused)
         recovery: Any = SimpleNamespace(claim=lambda _name: None, computing=0)
-        self.handler = Handler(cast("Tools", tools), self.consumer, slots=2, on_idle=_nothing, recovery=recovery)
+        self.handler = Handler(cast("Tools", tools), self.consumer, slots=SLOTS, on_idle=_nothing, recovery=recovery)
         self.link = cast("ModelLink", self.consumer._link)
         self.watch = cast("ModelWatch", self.consumer._watch)
         self.pool = cast("ModelPool", self.handler._pool)
+        cast("ModelCondition", self.watch.holding.ledger.changed).meanwhile = self.link.run
         self.consumer.start(self.handler)
 
     def die(self) -> None:
@@ -189,7 +120,10 @@ class ModelWorker:
         return [args[-1] for _work, args in self.pool.begun] if self.alive else []
 
     def end_run(self, place: int, fate: Fate, *, passing: bool = False) -> None:
-        """The slot does the rest of that run; nothing of an earlier one of the same message may be left."""
+        """The slot does the rest of that run; nothing of an earlier one of the same message may be left.
+
+        Where it has to wait before it tells, its journal has the end, and another call goes on from there.
+        """
         work, args = self.pool.begun.pop(place)
         self.fate, self.passing, self.computed = fate, passing, False
         with _in_place_of_stages(self._course):
@@ -197,10 +131,15 @@ class ModelWorker:
                 work(*args)
             except MachineLostError:
                 self.die()
+            except StillWaitingError:
+                self.pool.begun.insert(place, (work, args))
 
-    def send(self, update: StatusUpdate) -> Future[None]:
+    def send(self, update: StatusUpdate, provided: Callable[[], bool]) -> Future[None]:
         """The update sink."""
         future: Future[None] = Future()
+        if not provided():
+            future.set_exception(WithdrawnError())
+            return future
         if update.state in TERMINAL:
             self._send_terminal(update)
         else:
@@ -216,6 +155,8 @@ class ModelWorker:
             self._tell(self.name, update)
         if self.fate is Fate.DIES_UNCONFIRMED:
             raise MachineLostError
+        if self.fate is Fate.CUT_OFF:
+            self.link.lose()
 
     def _course(self, *_: object, last: bool, **__: object) -> PublishedRun:
         self.computed = True
@@ -251,7 +192,9 @@ def models(broker: ModelBroker) -> ExitStack:
         "worker.broker.consumer.AmqpLink": ModelLink,
         "worker.broker.consumer.LeaseWatch": ModelWatch,
         "worker.broker.consumer.ensure_queue": lambda *_: None,
+        "worker.broker.claim.time": clock,
         "worker.broker.holding.time": clock,
+        "worker.broker.shared_ledger.threading": SimpleNamespace(Condition=ModelCondition),
         "worker.handling.ThreadPoolExecutor": ModelPool,
         "worker.journal.write_whole": lambda path, data, **_: path.write_bytes(data),
         "worker.pipeline.admit": lambda *_: None,

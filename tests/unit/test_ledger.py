@@ -23,10 +23,10 @@ def test_a_lease_is_held_only_while_its_copy_is_in_our_hands() -> None:
     ledger = Ledger()
     hold = leased(ledger, "a", None, 10)
     assert not ledger.is_held(hold.delivery)
-    assert ledger.fetched("a", 1)
+    assert ledger.fetched("a", 1, 0.0)
     assert ledger.is_held(hold.delivery)
-    assert not ledger.fetched("a", 2), "a second copy of the same lease"
-    assert not ledger.fetched("b", 3), "a lease of an earlier life"
+    assert not ledger.fetched("a", 2, 0.0), "a second copy of the same lease"
+    assert not ledger.fetched("b", 3, 0.0), "a lease of an earlier life"
 
 
 def test_what_is_renewed_is_to_be_fetched_and_lasts_longer() -> None:
@@ -35,7 +35,7 @@ def test_what_is_renewed_is_to_be_fetched_and_lasts_longer() -> None:
     assert ledger.to_renew() == [(1, hold)]
     ledger.renewed([hold], 20)
     assert ledger.missing() == [hold]
-    ledger.fetched("a", 2)
+    ledger.fetched("a", 2, 0.0)
     assert ledger.expire(19.9) == []
     assert ledger.to_renew() == [(2, hold)]
 
@@ -90,7 +90,7 @@ def test_what_is_settled_while_missing_is_done_when_it_is_found() -> None:
     ledger.channel_lost()
     assert ledger.settle(hold.delivery, Settlement.ACK)
     assert ledger.to_settle() == []
-    ledger.fetched("a", 5)
+    ledger.fetched("a", 5, 0.0)
     assert ledger.to_settle() == [(5, hold)]
     assert ledger.to_renew() == []
     ledger.settled(hold)

@@ -22,6 +22,7 @@ from sandbox.runner import Sandbox
 from sandbox.slots import Share, Slots
 from sandbox.testing import FakeEngine
 from worker import course, pipeline
+from worker.broker.updates import WithdrawnError
 from worker.folders import TempDir
 from worker.image_stock import ImageStock
 from worker.journal import Journals
@@ -54,6 +55,7 @@ class Scene:
         self.faults: dict[str, BaseException] = {}
         self.during: dict[str, Callable[[], None]] = {}
         self.verdict: Fault | None = None
+        self.withdrawn: list[Future[None]] = []
         self.control = RunControl()
         self.runs = folder / "runs"
         self.temp_dir = TempDir(folder)
@@ -83,7 +85,10 @@ class Scene:
             room = pipeline if name == "admit" else course
             monkeypatch.setattr(room, name, self._stage(name, script))
 
-    def send(self, update: StatusUpdate) -> Future[None]:
+    def send(self, update: StatusUpdate, _provided: Callable[[], bool]) -> Future[None]:
+        if self.withdrawn and update.state.is_terminal:
+            self.calls.append("withdrawn")
+            return self.withdrawn.pop()
         self.calls.append(f"{update.state}: {update.traceback}" if update.traceback else update.state)
         future: Future[None] = Future()
         future.set_result(None)
@@ -238,6 +243,13 @@ def test_an_end_that_nobody_confirmed_is_told_again_in_the_same_words(scene: Sce
     assert scene.work() is State.FAILED
     assert scene.calls == ["failed: Your submission ended.\n\ntail"]
     assert scene.journals.confirmed() == (REQUEST.message_id,)
+
+
+def test_an_end_that_was_withdrawn_is_sent_again_when_the_run_is_surely_ours(scene: Scene) -> None:
+    scene.withdrawn.append(Future())
+    scene.withdrawn[0].set_exception(WithdrawnError())
+    assert scene.work() is State.FINISHED
+    assert scene.calls[-2:] == ["withdrawn", "finished"]
 
 
 def test_what_is_published_is_not_computed_again(scene: Scene) -> None:

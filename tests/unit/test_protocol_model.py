@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
-from tests.support.model_protocol import Protocol, body_of, holder
+from tests.support.model_protocol import Protocol
 from tests.support.model_worker import TTL, Fate
+from tests.support.model_world import body_of, holder
 from worker.run_control import Interruption
 
 TestProtocol = Protocol.TestCase
+# So many that most of the mutations of tests/integration/test_model_mutations.py would be seen.
+TestProtocol.settings = settings(max_examples=max(30, settings().max_examples), deadline=None)
 
 
 @pytest.fixture
@@ -44,13 +48,37 @@ def test_the_window_a_worker_that_dies_before_it_has_acknowledged_and_is_not_bac
     assert list(protocol.told[0].ends.values()) == [1, 1]
 
 
-def test_the_window_a_worker_that_cannot_reach_the_run_queue_for_longer_than_its_lease(protocol: Protocol) -> None:
+def test_the_window_a_worker_that_loses_the_run_queue_before_it_has_acknowledged_for_longer_than_its_lease(
+    protocol: Protocol,
+) -> None:
+    worker = holder(protocol)
+    protocol.a_run_ends(worker, 0, Fate.CUT_OFF, False)
+    protocol.time_passes(2 * TTL)
+    protocol.a_run_ends(holder(protocol), 0, Fate.CONFIRMED, False)
+    assert list(protocol.told[0].ends.values()) == [1, 1]
+
+
+def test_no_window_a_worker_that_cannot_reach_the_run_queue_tells_no_end_before_it_can(protocol: Protocol) -> None:
+    worker = holder(protocol)
+    protocol.a_connection_is_lost(worker)
+    protocol.a_run_ends(worker, 0, Fate.CONFIRMED, False)
+    assert not protocol.told[0].ends
+    protocol.a_connection_is_back(worker)
+    protocol.a_run_ends(worker, 0, Fate.CONFIRMED, False)
+    assert list(protocol.told[0].ends.values()) == [1]
+
+
+def test_no_window_a_worker_that_cannot_reach_the_run_queue_for_longer_than_its_lease_is_silent(
+    protocol: Protocol,
+) -> None:
     worker = holder(protocol)
     protocol.a_connection_is_lost(worker)
     protocol.a_run_ends(worker, 0, Fate.CONFIRMED, False)
     protocol.time_passes(2 * TTL)
+    protocol.a_run_ends(worker, 0, Fate.CONFIRMED, False)
+    assert not protocol.told[0].ends
     protocol.a_run_ends(holder(protocol), 0, Fate.CONFIRMED, False)
-    assert list(protocol.told[0].ends.values()) == [1, 1]
+    assert list(protocol.told[0].ends.values()) == [1]
 
 
 def test_no_window_a_worker_that_dies_when_its_journal_knows_and_is_back_in_time(protocol: Protocol) -> None:

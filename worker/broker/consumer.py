@@ -8,9 +8,10 @@ from contextlib import suppress
 import structlog
 from pika.adapters.blocking_connection import BlockingConnection
 
+from worker.broker.claim import Claim
 from worker.broker.connection import ConnectionParameters, ensure_queue
-from worker.broker.delivery import Delivery, Settlement
-from worker.broker.holding import Holding, Taker
+from worker.broker.delivery import Delivery, Settlement, Taker
+from worker.broker.holding import Holding
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.lease_watch import LeaseWatch
 from worker.broker.link import AmqpLink, LinkDownError
@@ -55,8 +56,7 @@ class Consumer:
     @property
     def leases(self) -> int:
         """Leases held."""
-        with self._holding.changed:
-            return len(self._holding.ledger.leases())
+        return len(self._holding.ledger.leases())
 
     def start(self, taker: Taker) -> None:
         """Begins to connect, then to take."""
@@ -67,8 +67,7 @@ class Consumer:
     def close(self) -> None:
         """Ends the connection, after what is to be settled; what is still held returns to the queue by itself."""
         self._watch.close()
-        with self._holding.changed:
-            settling = bool(self._holding.ledger.to_settle())
+        settling = self._holding.ledger.to_settle()
         self._link.close(timeout=_SETTLING if settling else _FAREWELL)
 
     def stop_taking(self) -> None:
@@ -94,15 +93,18 @@ class Consumer:
 
     def settle(self, delivery: Delivery, how: Settlement) -> None:
         """Settles it as soon as there is a connection; one that is no longer ours will be delivered again."""
-        if self._holding.note(delivery, how):
+        if self._holding.ledger.note(delivery, how):
             self._call(how.name, self._holding.settle)
         else:
             _log.info("the broker has taken the message back; it will be delivered again", action=how.name)
 
     def is_held(self, delivery: Delivery) -> bool:
         """True where the broker can give it to nobody else at this moment."""
-        with self._holding.changed:
-            return self._holding.ledger.is_held(delivery)
+        return self._holding.ledger.is_held(delivery)
+
+    def claim(self, which: Callable[[], Delivery]) -> Claim:
+        """Our claim on the run that has the delivery which `which` gives."""
+        return Claim(self._holding.ledger, which, self._ask, lasts=self._holding.terms.margin)
 
     def on_connected(self, connection: BlockingConnection) -> None:
         """Looks at the queue, and takes in hand what is still ours."""
@@ -154,6 +156,10 @@ class Consumer:
         if self._holding.taker:
             self._holding.taker.lost(delivery)
         self._call("give back what was lost", self._holding.settle)
+
+    def _ask(self) -> None:
+        with suppress(LinkDownError):  # what the next connection finds in the lease queue is the broker's word, too
+            self._link.call(self._holding.ask)
 
     def _call(self, how: str, work: Callable[[], None]) -> None:
         try:

@@ -1,10 +1,11 @@
-"""One message in our hands, as the broker delivered it."""
+"""One message in our hands, as the broker delivered it, and who works it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Protocol
 
 ATTEMPTS_HEADER = "x-codalab-worker-attempts"
 """Attempts at the run that failed for passing reasons; workers of other makes keep headers, so it survives them."""
@@ -33,7 +34,8 @@ class Delivery:
     """A message that is to be worked and then settled.
 
     `hold` names our hold on it, from its delivery to its settlement: delivery tags come and go meanwhile.
-    `resumed` is True where an earlier process of this worker held it, and its journal may know the run.
+    `resumed` is True where an earlier process of this worker held it, and its journal may know the run; `leased`
+    where it is our copy that we hold.
     `properties` are AMQP's basic properties by their names, without the headers.
     """
 
@@ -45,6 +47,7 @@ class Delivery:
     exchange: str = ""
     routing_key: str = ""
     resumed: bool = False
+    leased: bool = False
 
     @property
     def content_type(self) -> str | None:
@@ -83,6 +86,27 @@ class Delivery:
     def _text(self, name: str) -> str | None:
         value = self.properties.get(name)
         return value if isinstance(value, str) else None
+
+
+class Taker(Protocol):
+    """Who works what is taken. Each call must return at once."""
+
+    @property
+    def room(self) -> int:
+        """How many runs it could begin at once."""
+        ...
+
+    def is_run(self, delivery: Delivery) -> bool:
+        """True where it can be understood: it will be worked for a while, and is to be leased."""
+        ...
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """A message to work and settle."""
+        ...
+
+    def lost(self, delivery: Delivery) -> None:
+        """The broker may give it to another worker from now on."""
+        ...
 
 
 def _expired(death: object) -> int:

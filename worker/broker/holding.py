@@ -1,28 +1,27 @@
 """Messages in our hands: taken, leased, renewed, found again after a lost connection, settled.
 
-What is known of them is in the `Ledger`, and what is done on the wire is the `RunChannel`'s; here is what follows
+What is known of them is in the `SharedLedger`, and what is done on the wire is the `RunChannel`'s; here is what follows
 from what. All of it is on the link's thread, but for what says otherwise.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 from uuid import uuid4
 
 import structlog
 from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import ChannelClosedByBroker
 
-from worker.broker.delivery import Delivery, Settlement
+from worker.broker.delivery import Taker
 from worker.broker.lease_terms import RETURNED_WITHIN, LeaseTerms
-from worker.broker.ledger import Hold, Ledger
+from worker.broker.ledger import Hold
 from worker.broker.queues import ExpiringQueues, QueueRefusedError
 from worker.broker.run_channel import Received, RunChannel
+from worker.broker.shared_ledger import SharedLedger
 from worker.counters import NO_COUNTERS, Counters
 
 _NOT_FOUND = 404
@@ -35,34 +34,12 @@ _MEND = "let this user configure and read queues named <WORKER_QUEUE>.lease.* in
 _log = structlog.get_logger(__name__)
 
 
-class Taker(Protocol):
-    """Who works what is taken. Each call must return at once."""
-
-    @property
-    def room(self) -> int:
-        """How many runs it could begin at once."""
-        ...
-
-    def is_run(self, delivery: Delivery) -> bool:
-        """True where it can be understood: it will be worked for a while, and is to be leased."""
-        ...
-
-    def on_delivery(self, delivery: Delivery) -> None:
-        """A message to work and settle."""
-        ...
-
-    def lost(self, delivery: Delivery) -> None:
-        """The broker may give it to another worker from now on."""
-        ...
-
-
 class Holding:
-    """What one worker holds. `changed` guards the ledger, and is notified when leases begin, are renewed or missed."""
+    """What one worker holds, by its `ledger`."""
 
     def __init__(self, terms: LeaseTerms, *, slots: int, counters: Counters = NO_COUNTERS) -> None:
         self.taker: Taker | None = None
-        self.changed = threading.Condition()
-        self.ledger = Ledger()
+        self.ledger = SharedLedger()
         self.leasing = bool(terms.ttl)
         self.taking = True
         self.paused = False
@@ -86,8 +63,7 @@ class Holding:
     @property
     def has_slot(self) -> bool:
         """True while one may be taken up again that was in work here before."""
-        with self.changed:
-            return self.taking and len(self.ledger) < self._slots
+        return self.taking and len(self.ledger) < self._slots
 
     def connected(self, connection: BlockingConnection) -> None:
         """Finds out whether there can be leases, and has the channel that everything happens on."""
@@ -103,9 +79,8 @@ class Holding:
 
     def blocked(self, *, blocked: bool) -> None:
         """The broker takes nothing from us, or does again: a publish that it kept waiting is as of now."""
-        with self.changed:
-            self._unblocked_at = math.inf if blocked else time.monotonic()
-            self.changed.notify_all()
+        self._unblocked_at = math.inf if blocked else time.monotonic()
+        self.ledger.tell()
 
     @property
     def spared_until(self) -> float:
@@ -116,7 +91,7 @@ class Holding:
         """Leases are missing from now on; they are ours as long as they can be trusted."""
         self._unblocked_at = -math.inf
         self._connection = self.channel = None
-        self._channel_lost()
+        self.ledger.channel_lost()
 
     def open_channel(self) -> None:
         """A channel anew, and everything in hand again that is still ours."""
@@ -130,9 +105,8 @@ class Holding:
         if not (self.leasing and self._the_taker.is_run(delivery)):
             self._add(Hold(delivery, received.tag))
             return
-        with self.changed:
-            last = len(self.ledger) + 1 >= self._slots
-        if last or self._the_taker.room <= 1:  # before the commit, which lets the broker send the next
+        delivery = replace(delivery, leased=True)
+        if len(self.ledger) + 1 >= self._slots or self._the_taker.room <= 1:  # before the commit sends the next
             self._the_channel.stop_consuming()
         until = self._trusted_after(lambda channel: channel.lease([(received.tag, delivery)]))
         self._add(Hold(delivery, None, until))
@@ -140,21 +114,20 @@ class Holding:
 
     def settle(self) -> None:
         """Does what the ledger says is to be done."""
-        with self.changed:
-            due = self.ledger.to_settle()
+        due = self.ledger.to_settle()
         if not due:
             return
         for tag, hold in due:
             self._the_channel.settle(tag, hold)
         self._the_channel.commit()
-        with self.changed:
-            for _tag, hold in due:
-                self.ledger.settled(hold)
+        self.ledger.settled([hold for _tag, hold in due])
 
-    def note(self, delivery: Delivery, how: Settlement) -> bool:
-        """From any thread: what `settle` is to do; False where the message is no longer ours."""
-        with self.changed:
-            return self.ledger.settle(delivery, how)
+    def ask(self) -> None:
+        """Has the broker say that it keeps for us what is in our hands: whoever is to answer has the channel still."""
+        if self.channel and self.channel.is_open:
+            began = time.monotonic()
+            self.channel.commit()
+            self.ledger.vouched(began)
 
     @property
     def _the_taker(self) -> Taker:
@@ -176,18 +149,11 @@ class Holding:
 
     def _make_channel(self) -> None:
         assert self._connection  # noqa: S101 -- `connected` came first
-        self._channel_lost()
+        self.ledger.channel_lost()
         self.channel = RunChannel(self._connection, self.terms, self._queues)
 
-    def _channel_lost(self) -> None:
-        with self.changed:
-            self.ledger.channel_lost()
-            self.changed.notify_all()
-
     def _add(self, hold: Hold) -> None:
-        with self.changed:
-            self.ledger.add(hold)
-            self.changed.notify_all()
+        self.ledger.add(hold)
         self._the_taker.on_delivery(hold.delivery)
 
     def _trusted_after(self, publish: Callable[[RunChannel], None]) -> float:
@@ -206,24 +172,21 @@ class Holding:
             self._renew()
 
     def _renew(self) -> None:
-        with self.changed:
-            due = self.ledger.to_renew()
+        due = self.ledger.to_renew()
         if due:
             swaps = [(tag, hold.delivery) for tag, hold in due]
             self._renewed([hold for _tag, hold in due], self._trusted_after(lambda channel: channel.lease(swaps)))
             self._counters.leases_renewed(len(due))
 
     def _renewed(self, holds: list[Hold], until: float) -> None:
-        with self.changed:
-            self.ledger.renewed(holds, until)
-            self.changed.notify_all()
+        self.ledger.renewed(holds, until)
         self._fetch()
 
     def _fetch(self) -> None:
         """Takes the copies in hand that were just put into the lease queue."""
         strays = []
         try:
-            while self._misses_some() and (copy := self._the_channel.fetch()):
+            while self.ledger.misses_some() and (copy := self._the_channel.fetch()):
                 if not self._attach(copy):
                     strays.append(copy)
         except ChannelClosedByBroker as error:
@@ -238,16 +201,16 @@ class Holding:
         if not self.leasing or not self._connection or not self.channel or not self.channel.is_open:
             return
         self._queues.declare(self._connection, self.terms.lease_queue)  # somebody may have deleted it meanwhile
-        strays, missed = [], self._misses_some()
+        strays, missed = [], self.ledger.misses_some()
         while copy := self.channel.fetch():
             if not self._attach(copy):
                 strays.append(copy)
         self._renew()
-        if missed and not self._misses_some():
+        if missed and not self.ledger.misses_some():
             _log.info("the leases of the runs in work are in hand again")
         for stray in strays:
             self._take_stray(stray)
-        if self._misses_some() or self._searches:
+        if self.ledger.misses_some() or self._searches:
             # The broker may not have noticed yet that our last connection is gone. A consumer would be told when
             # it has, but would also be sent the copies that renewals fetch.
             self._connection.call_later(self.terms.period / 4, self._take_in_hand_again)
@@ -256,15 +219,10 @@ class Holding:
     def _searches(self) -> bool:
         return self._search_until is not None and time.monotonic() < self._search_until
 
-    def _misses_some(self) -> bool:
-        with self.changed:
-            return bool(self.ledger.missing())
-
     def _attach(self, copy: Received) -> bool:
-        with self.changed:
-            if self.ledger.fetched(copy.lease, copy.tag):
-                return True
-            known = copy.lease in self.ledger
+        if self.ledger.fetched(copy.lease, copy.tag, time.monotonic()):
+            return True
+        known = self.ledger.knows(copy.lease)
         if known:  # a broker that was killed may have both the old copy and the new one
             self._the_channel.drop_copy(copy.tag)
             self._the_channel.commit()
@@ -282,7 +240,6 @@ class Holding:
         """Somebody deleted the lease queue, and with it all copies but those in our memory."""
         _log.error("the lease queue was deleted; the messages of the runs in work are put into it anew")
         self._make_channel()
-        with self.changed:
-            leases = self.ledger.leases()
+        leases = self.ledger.leases()
         deliveries = [hold.delivery for hold in leases]
         self._renewed(leases, self._trusted_after(lambda channel: channel.restore(deliveries)))

@@ -83,9 +83,14 @@ class LeaseTerms:
         return self.ttl / _RENEWALS
 
     @property
+    def margin(self) -> float:
+        """Seconds that a lease counts for less than its TTL."""
+        return self.ttl / _MARGIN
+
+    @property
     def trusted(self) -> float:
         """Seconds since its publishing for which a lease is surely ours, whatever has become of the connection."""
-        return self.ttl - self.ttl / _MARGIN
+        return self.ttl - self.margin
 
     def retry_queue(self, delivery: Delivery) -> QueueForm:
         """Where that run waits for its next attempt; shared by all workers of the queue."""

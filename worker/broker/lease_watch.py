@@ -33,9 +33,9 @@ class LeaseWatch:
 
     def close(self) -> None:
         """Ends the thread."""
-        with self._holding.changed:
+        with self._holding.ledger.changed:
             self._closed = True
-            self._holding.changed.notify_all()
+            self._holding.ledger.changed.notify_all()
         self._thread.join()
 
     def _run(self) -> None:
@@ -46,20 +46,20 @@ class LeaseWatch:
 
     def _wait(self) -> list[Delivery]:
         """Returns when leases are lost, or something has changed."""
-        holding = self._holding
-        with holding.changed:
+        changed = self._holding.ledger.changed
+        with changed:
             if self._closed:
                 return []
-            lost, again = look(holding, time.monotonic())
+            lost, again = look(self._holding, time.monotonic())
             if not lost:
-                holding.changed.wait(None if again == math.inf else again)
+                changed.wait(None if again == math.inf else again)
             return lost
 
 
 def look(holding: Holding, now: float) -> tuple[list[Delivery], float]:
-    """What is lost as of `now`, each told once, and in how many seconds there may be more; with `changed` held."""
-    spared_until = holding.spared_until
+    """What is lost as of `now`, each told once, and in how many seconds there may be more; with the ledger held."""
+    ledger, spared_until = holding.ledger.inside, holding.spared_until
     spared = now < spared_until
-    lost = holding.ledger.expire(now, missing_only=spared)
-    soonest = min(holding.ledger.next_expiry(missing_only=spared), spared_until if spared else math.inf)
+    lost = ledger.expire(now, missing_only=spared)
+    soonest = min(ledger.next_expiry(missing_only=spared), spared_until if spared else math.inf)
     return [hold.delivery for hold in lost], max(0.0, soonest - now)

@@ -18,7 +18,8 @@ from worker.broker.delivery import Delivery, Settlement
 class Hold:
     """One message. `tag` is None while it is missing, `trusted_until` None where it is not leased at all.
 
-    `settlement` is what is still to be done with it; `lost` that its run was given up.
+    `settlement` is what is still to be done with it; `lost` that its run was given up. `vouched` is when the broker
+    last said, by giving it to us or since, that it keeps it for us.
     """
 
     delivery: Delivery
@@ -26,6 +27,7 @@ class Hold:
     trusted_until: float | None = None
     settlement: Settlement | None = None
     lost: bool = False
+    vouched: float = -math.inf
 
     @property
     def ends(self) -> float:
@@ -59,6 +61,10 @@ class Ledger:
         hold = self._holds.get(delivery.hold)
         return bool(hold and hold.tag is not None and not hold.lost)
 
+    def is_sure(self, delivery: Delivery, since: float) -> bool:
+        """True where the broker has said so since then, or could not be asked: it is not leased."""
+        return not delivery.leased or (self.is_held(delivery) and self._holds[delivery.hold].vouched >= since)
+
     def settle(self, delivery: Delivery, how: Settlement) -> bool:
         """Notes what is to be done with it; False where it is no longer ours."""
         hold = self._holds.get(delivery.hold)
@@ -88,13 +94,19 @@ class Ledger:
         for hold in holds:
             hold.tag, hold.trusted_until = None, trusted_until
 
-    def fetched(self, name: str, tag: int) -> bool:
+    def fetched(self, name: str, tag: int, now: float) -> bool:
         """The copy of that hold has come into our hands; False where no such copy is waited for."""
         hold = self._holds.get(name)
         if not hold or hold.tag is not None:
             return False
-        hold.tag = tag
+        hold.tag, hold.vouched = tag, now
         return True
+
+    def vouched(self, now: float) -> None:
+        """The broker keeps for us all that is in our hands."""
+        for hold in self._holds.values():
+            if hold.tag is not None:
+                hold.vouched = now
 
     def missing(self) -> list[Hold]:
         """The leases whose copies are not in our hands."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import structlog
@@ -22,12 +23,20 @@ from protocol.celery_envelope import Envelope
 from protocol.status import UPDATE_TASK, StatusUpdate
 from worker.broker.connection import ConnectionParameters, basic_properties, ensure_queue
 from worker.broker.link import AmqpLink, LinkDownError
+from worker.broker.updates import WithdrawnError
 from worker.counters import NO_COUNTERS, Counters
 
 _LAST_WORDS, _FAREWELL = 5.0, 1.0  # seconds that the end waits for the broker, with updates on their way and without
 _RETRY_PAUSE = 2.0  # seconds before an update that the broker refused is offered again
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    envelope: Envelope
+    provided: Callable[[], bool]
+    future: Future[None] = field(default_factory=Future)
 
 
 class AmqpStatusSink:
@@ -42,7 +51,7 @@ class AmqpStatusSink:
         counters: Counters = NO_COUNTERS,
     ) -> None:
         self._queue = queue
-        self._pending: deque[tuple[Envelope, Future[None]]] = deque()
+        self._pending: deque[_Waiting] = deque()
         self._lock = threading.Lock()
         self._connection: BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
@@ -64,21 +73,22 @@ class AmqpStatusSink:
         self._link.close(timeout=_LAST_WORDS if busy else _FAREWELL)
         with self._lock:
             waiting, self._pending = self._pending, deque()
-        for _envelope, future in waiting:
-            future.cancel()
+        for one in waiting:
+            one.future.cancel()
 
-    def send(self, update: StatusUpdate) -> Future[None]:
+    def send(self, update: StatusUpdate, provided: Callable[[], bool]) -> Future[None]:
         """Queues the update; the future is done when the broker has confirmed it, cancelled by `close`.
 
-        Cancelling the future withdraws an update that was not published yet.
+        Cancelling the future withdraws an update that was not published yet, and so does `provided` when its turn
+        has come and it says no: the future raises `WithdrawnError` then.
         """
         envelope = celery_envelope.encode(UPDATE_TASK, update.arguments(), task_id=str(uuid4()))
-        future: Future[None] = Future()
+        one = _Waiting(envelope, provided)
         with self._lock:
-            self._pending.append((envelope, future))
+            self._pending.append(one)
         with suppress(LinkDownError):
             self._link.call(self._flush)
-        return future
+        return one.future
 
     def on_connected(self, connection: BlockingConnection) -> None:
         """Declares what the site declares too, and opens a channel in confirm mode."""
@@ -99,16 +109,16 @@ class AmqpStatusSink:
         """Updates wait all the same."""
 
     def _flush(self) -> None:
-        while head := self._head():
-            envelope, future = head
-            if not future.cancelled() and not self._publish(envelope):
+        while one := self._head():
+            goes = not one.future.cancelled() and one.provided()
+            if goes and not self._publish(one.envelope):
                 return
             with self._lock:
                 self._pending.popleft()
-            with suppress(InvalidStateError):  # withdrawn meanwhile
-                future.set_result(None)
+            with suppress(InvalidStateError):  # cancelled meanwhile
+                one.future.set_result(None) if goes else one.future.set_exception(WithdrawnError())
 
-    def _head(self) -> tuple[Envelope, Future[None]] | None:
+    def _head(self) -> _Waiting | None:
         with self._lock:
             return self._pending[0] if self._pending else None
 

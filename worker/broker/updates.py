@@ -12,6 +12,10 @@ from protocol.faults import MessageFault
 from protocol.status import State, StatusUpdate
 
 
+class WithdrawnError(Exception):
+    """An update was not sent, for what it was provided with was not so when its turn came."""
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """What an update says, without its secret."""
@@ -62,8 +66,8 @@ class CallbackSink:
     def __init__(self, show: Callable[[Update], None]) -> None:
         self._show = show
 
-    def send(self, update: StatusUpdate) -> Future[None]:
-        """Shows the update; the future is done already."""
+    def send(self, update: StatusUpdate, _provided: Callable[[], bool]) -> Future[None]:
+        """Shows the update at once; the future is done already."""
         task_id, document, _secret = update.arguments()
         extra = document["extra"]
         self._show(Update(task_id, update.state, extra if isinstance(extra, dict) else {}))
