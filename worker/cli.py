@@ -224,7 +224,7 @@ def _read_message(file: TextIO) -> MessageFile:
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     """Turns what stops a command into one sentence on stderr and the exit code for it."""
-    from worker.folders import TempDirTakenError
+    from worker.kept.folders import TempDirTakenError
     from worker.set_up import SetUpError, UnreachableError
 
     try:

@@ -19,7 +19,6 @@ from sandbox.host_paths import SAME_HOST
 from sandbox.patience import PATIENCE
 from sandbox.runner import Sandbox
 from sandbox.slots import Slots
-from worker.abandoned import remove_abandoned
 from worker.broker import connection as amqp
 from worker.broker.connection import ConnectionParameters
 from worker.broker.control_commands import Commands, Runs
@@ -30,10 +29,11 @@ from worker.bundles.cache import BundleCache
 from worker.compose_engine import check_folders_and_walls, checked_gpus, docker_engine
 from worker.compose_kept import bundle_cache, image_stock
 from worker.counters import NO_COUNTERS, Counters
-from worker.disk import watched_disks
 from worker.engine_fit import UnfitEngineError, check_fit
-from worker.folders import TempDir, identity
-from worker.journal import Journals
+from worker.kept.abandoned import remove_abandoned
+from worker.kept.disk import watched_disks
+from worker.kept.folders import TempDir, identity
+from worker.kept.journal import Journals
 from worker.profiles import make_profiles
 from worker.set_up import SetUpError, UnreachableError
 from worker.shares import share_out

@@ -19,7 +19,7 @@ from sandbox.host_paths import SharedFolder
 from sandbox.wall import why_no_wall
 from worker.compose_kept import is_cache_exposed
 from worker.counters import NO_COUNTERS, Counters
-from worker.folders import TempDir
+from worker.kept.folders import TempDir
 from worker.set_up import SetUpError, UnreachableError
 
 _DEFAULT_ENGINE = "unix:///var/run/docker.sock"

@@ -6,9 +6,9 @@ from config.settings import Settings
 from sandbox.engine import ContainerEngine
 from worker.bundles.cache import BundleCache, open_cache
 from worker.counters import Counters
-from worker.folders import TempDir
-from worker.image_stock import ImageStock
-from worker.journal import Journals
+from worker.kept.folders import TempDir
+from worker.kept.image_stock import ImageStock
+from worker.kept.journal import Journals
 from worker.storage.store import VersionedStore
 
 

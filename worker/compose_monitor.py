@@ -16,9 +16,9 @@ from sandbox.errors import SandboxError
 from sandbox.usage import Usage, measure
 from worker.broker.consumer import Consumer
 from worker.broker.status_sink import AmqpStatusSink
-from worker.folders import RunFolder
-from worker.handling import Handler
+from worker.kept.folders import RunFolder
 from worker.observers import RunInWork
+from worker.runs.handling import Handler
 from worker.set_up import SetUpError
 from worker.tools import Tools
 from worker.watched import Monitor, NoMonitor, RunLoad, Watched

@@ -23,12 +23,12 @@ from worker.broker.consumer import Consumer
 from worker.broker.events import WorkerEvents
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.status_sink import AmqpStatusSink
-from worker.disk import DiskGuard
 from worker.exit_codes import ExitCode
-from worker.handling import Handler
 from worker.happenings import Happenings, Idle, Refused, Reread, Signalled
+from worker.kept.disk import DiskGuard
 from worker.observers import Observers
-from worker.recovery import Recovery
+from worker.runs.handling import Handler
+from worker.runs.recovery import Recovery
 from worker.service_manager import ServiceManager, StatusLine
 from worker.signals import watch_signals
 from worker.tools import Tools

@@ -14,9 +14,9 @@ from protocol.status import StatusUpdate
 from sandbox.runner import Container, Sandbox
 from sandbox.slots import Slots
 from worker.bundles.cache import BundleCache
-from worker.folders import TempDir
-from worker.image_stock import ImageStock
-from worker.journal import Journals
+from worker.kept.folders import TempDir
+from worker.kept.image_stock import ImageStock
+from worker.kept.journal import Journals
 from worker.profiles import Profiles
 from worker.storage.store import Store
 

@@ -16,7 +16,7 @@ from tests.support.rabbit import Management, Owner
 from tests.support.s3 import S3Store, s3_server
 from tests.support.site import Site, Update
 from tests.support.worker_process import WorkerProcess, worker
-from worker.folders import identity
+from worker.kept.folders import identity
 
 __all__ = [  # fixtures taken in
     "client",

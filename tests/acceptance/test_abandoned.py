@@ -14,7 +14,7 @@ from sandbox.labels import WORKER
 from tests.support.competition import Competition
 from tests.support.engine_events import wait_for_start
 from tests.support.worker_process import COMMAND, environment
-from worker.folders import identity
+from worker.kept.folders import identity
 
 pytestmark = pytest.mark.acceptance
 

@@ -26,7 +26,7 @@ from worker.demo.parts import Parts
 from worker.demo.places import LOOPBACK
 from worker.demo.registry import ProtectedRegistry
 from worker.exit_codes import ExitCode
-from worker.folders import identity
+from worker.kept.folders import identity
 
 pytestmark = pytest.mark.acceptance
 

@@ -22,7 +22,7 @@ from tests.support.private_queue import QUEUE, PrivateQueue, gated, statuses
 from tests.support.rabbit import Management
 from tests.support.worker_process import WorkerProcess, worker
 from worker.exit_codes import ExitCode
-from worker.folders import identity
+from worker.kept.folders import identity
 
 pytestmark = pytest.mark.acceptance
 

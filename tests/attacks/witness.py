@@ -17,7 +17,7 @@ from docker.errors import APIError
 
 from sandbox.labels import ROLE, WORKER
 from tests.support.worker_process import WorkerProcess
-from worker.folders import identity
+from worker.kept.folders import identity
 
 _EVERY = 0.2  # seconds between two looks at memory and processes
 _GONE = (psutil.Error, OSError)

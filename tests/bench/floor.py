@@ -30,7 +30,7 @@ from tests.support.competition import Submission
 from worker import compose
 from worker.broker.updates import CallbackSink
 from worker.demo.competition import SLOTS
-from worker.records import StagedRun
+from worker.kept.records import StagedRun
 from worker.run_control import RunControl
 from worker.stages.containers import RunContext, docker_submission_spec, organiser_specs
 from worker.stages.staging import stage

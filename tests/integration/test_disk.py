@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from protocol.faults import PassingFault
 from sandbox.usage import Usage
 from sandbox.wall import raise_wall, take_down
-from worker.disk import DiskGuard, check_room
+from worker.kept.disk import DiskGuard, check_room
 
 MIB = 1 << 20
 LEAST = 4 * MIB

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from worker import health
-from worker.folders import TempDir
+from worker.kept.folders import TempDir
 
 
 @pytest.fixture(autouse=True)

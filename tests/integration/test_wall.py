@@ -15,9 +15,9 @@ from sandbox.testing import FakeEngine
 from sandbox.usage import Usage
 from sandbox.wall import WallError, raise_wall, take_down, why_no_wall
 from tests.support.mounts import loop_devices_below, mounted_below
-from worker.abandoned import remove_abandoned
 from worker.demo.parts import Parts
-from worker.folders import TempDir
+from worker.kept.abandoned import remove_abandoned
+from worker.kept.folders import TempDir
 
 pytestmark = pytest.mark.integration
 MIB = 1 << 20

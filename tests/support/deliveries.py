@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from worker.broker.delivery import Delivery
-from worker.in_hand import Held
 from worker.observers import RunInWork
 from worker.run_control import RunControl
+from worker.runs.in_hand import Held
 
 
 def delivery(hold: str, *, redelivered: bool = False, **more: Any) -> Delivery:

@@ -11,11 +11,11 @@ from typing import Any
 from unittest.mock import PropertyMock, patch
 
 from protocol.status import State
-from worker.attempt import Attempt, make_attempt
 from worker.broker import lease_terms
 from worker.broker.delivery import Delivery, Settlement
-from worker.in_hand import Arrival, Held
-from worker.journal_record import Terminal
+from worker.kept.journal_record import Terminal
+from worker.runs.attempt import Attempt, make_attempt
+from worker.runs.in_hand import Arrival, Held
 
 Swaps = Sequence[tuple[int, Delivery]]
 
@@ -76,9 +76,13 @@ MUTATIONS: Mapping[str, Mapping[str, Any]] = {
     "the next message is taken before a slot is free": {
         "worker.broker.run_channel.RunChannel.stop_consuming": lambda _: None,
     },
-    "a message is acknowledged before the end is confirmed": {"worker.handling.make_attempt": acknowledged_before_told},
-    "the end is noted in the journal when it was told": {"worker.reporting.Reporter._end": noted_after_told},
-    "the confirm is not noted in the journal": {"worker.journal.RunJournal.confirmed": lambda _: None},
+    "a message is acknowledged before the end is confirmed": {
+        "worker.runs.handling.make_attempt": acknowledged_before_told,
+    },
+    "the end is noted in the journal when it was told": {
+        "worker.runs.reporting.Reporter._end": noted_after_told,
+    },
+    "the confirm is not noted in the journal": {"worker.kept.journal.RunJournal.confirmed": lambda _: None},
     "the end is told whatever has become of the lease": {
         "worker.broker.claim.Claim.wait": lambda *_: True,
         "worker.broker.claim.Claim.is_sure": True,
@@ -89,7 +93,7 @@ MUTATIONS: Mapping[str, Mapping[str, Any]] = {
     },
     "failed attempts are not counted": {"worker.broker.run_channel.retry_copy": not_counted},
     "lost hosts are not counted": {"worker.broker.delivery._expired": lambda _: 0},
-    "a message that is in work or done is worked again": {"worker.in_hand.InHand.arrive": always_new},
+    "a message that is in work or done is worked again": {"worker.runs.in_hand.InHand.arrive": always_new},
 }
 
 

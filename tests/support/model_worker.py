@@ -28,11 +28,11 @@ from tests.support.model_threads import ModelCondition, ModelLink, ModelPool, Mo
 from worker.broker.consumer import Consumer
 from worker.broker.lease_terms import LeaseTerms
 from worker.broker.updates import WithdrawnError
-from worker.handling import Handler
 from worker.host_usage import HostUsage
-from worker.in_hand import Held
-from worker.journal import Journals
-from worker.records import PublishedRun
+from worker.kept.journal import Journals
+from worker.kept.records import PublishedRun
+from worker.runs.handling import Handler
+from worker.runs.in_hand import Held
 from worker.tools import Tools
 
 QUEUE = "runs"
@@ -178,7 +178,7 @@ def _refused(reason: str) -> None:
 
 @contextmanager
 def _in_place_of_stages(course: Callable[..., PublishedRun]) -> Iterator[None]:
-    with patch("worker.pipeline.take_course", course):
+    with patch("worker.runs.pipeline.take_course", course):
         yield
 
 
@@ -195,11 +195,11 @@ def models(broker: ModelBroker) -> ExitStack:
         "worker.broker.claim.time": clock,
         "worker.broker.holding.time": clock,
         "worker.broker.shared_ledger.threading": SimpleNamespace(Condition=ModelCondition),
-        "worker.handling.ThreadPoolExecutor": ModelPool,
-        "worker.journal.write_whole": lambda path, data, **_: path.write_bytes(data),
-        "worker.pipeline.admit": lambda *_: None,
-        "worker.pipeline.stderr_tail": lambda _folder: "",
-        "worker.reporting.host_usage": lambda: HostUsage(str(next(numbers)), "", 0.0),  # so no two ends are alike
+        "worker.runs.handling.ThreadPoolExecutor": ModelPool,
+        "worker.kept.journal.write_whole": lambda path, data, **_: path.write_bytes(data),
+        "worker.runs.pipeline.admit": lambda *_: None,
+        "worker.runs.pipeline.stderr_tail": lambda _folder: "",
+        "worker.runs.reporting.host_usage": lambda: HostUsage(str(next(numbers)), "", 0.0),  # so no two ends are alike
     }.items():
         stack.enter_context(patch(name, model))
     return stack

@@ -15,8 +15,8 @@ from protocol.codalab import RUN_TASK
 from protocol.status import State, StatusUpdate
 from tests.support.model_broker import Message, ModelBroker, Queue
 from tests.support.model_worker import QUEUE, Fate, ModelWorker, models
-from worker.attempt import MAX_ATTEMPTS
-from worker.in_hand import Held
+from worker.runs.attempt import MAX_ATTEMPTS
+from worker.runs.in_hand import Held
 
 T = TypeVar("T")
 NAMES = ("one", "two", "three")

@@ -21,7 +21,7 @@ from tests.support.run_queue import RunQueue
 from tests.support.site import UPDATE_WAIT, Site, Update
 from tests.support.worker_process import WorkerProcess, worker
 from worker.broker.lease_terms import LeaseTerms
-from worker.folders import identity
+from worker.kept.folders import identity
 
 QUEUE = "compute-worker"
 _WAIT = 20.0

@@ -20,17 +20,17 @@ from sandbox.profile import SecurityProfile
 from sandbox.runner import Sandbox
 from sandbox.slots import Share, Slots
 from sandbox.testing import FakeEngine, Program
-from worker import attempt
 from worker.broker.delivery import ATTEMPTS_HEADER, Delivery, Settlement
-from worker.folders import TempDir
-from worker.handling import Handler
-from worker.image_stock import ImageStock
-from worker.journal import Journals
-from worker.journal_record import Record, Terminal
+from worker.kept.folders import TempDir
+from worker.kept.image_stock import ImageStock
+from worker.kept.journal import Journals
+from worker.kept.journal_record import Record, Terminal
 from worker.observers import Observers, RunEnd, RunEnded, RunInWork
-from worker.pipeline import Told
-from worker.recovery import Recovery
 from worker.run_control import InterruptedRunError
+from worker.runs import attempt
+from worker.runs.handling import Handler
+from worker.runs.pipeline import Told
+from worker.runs.recovery import Recovery
 from worker.tools import Tools
 
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}

@@ -12,7 +12,7 @@ from sandbox.engine import ContainerSpec, Image
 from sandbox.images import PullPolicy
 from sandbox.profile import SecurityProfile
 from sandbox.testing import FakeEngine, Program
-from worker.image_stock import ImageStock
+from worker.kept.image_stock import ImageStock
 
 PROFILE = SecurityProfile(memory=1 << 27, cpus=1, pids=64, shm_size=1 << 20)
 
@@ -20,7 +20,7 @@ PROFILE = SecurityProfile(memory=1 << 27, cpus=1, pids=64, shm_size=1 << 20)
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1, 1000))
-    monkeypatch.setattr("worker.image_stock.time.time", lambda: float(next(ticks)))
+    monkeypatch.setattr("worker.kept.image_stock.time.time", lambda: float(next(ticks)))
 
 
 class Host:

@@ -5,8 +5,8 @@ import pytest
 
 from tests.support.deliveries import delivery, held
 from worker.broker.delivery import ATTEMPTS_HEADER, Delivery
-from worker.in_hand import Arrival, InHand
 from worker.run_control import InterruptedRunError, Interruption
+from worker.runs.in_hand import Arrival, InHand
 
 
 def still_held(_delivery: Delivery) -> bool:

@@ -15,10 +15,10 @@ from protocol.urls import SignedUrl
 from sandbox.engine import Image
 from sandbox.gpu import GpuRequest
 from sandbox.outcome import ExitReason, Outcome
-from worker import journal
-from worker.journal import Journals, RunJournal
-from worker.journal_record import Packed, Published, Staged, Step, Terminal
-from worker.records import Program, Programs, PublishedRun
+from worker.kept import journal
+from worker.kept.journal import Journals, RunJournal
+from worker.kept.journal_record import Packed, Published, Staged, Step, Terminal
+from worker.kept.records import Program, Programs, PublishedRun
 
 REQUEST = RunRequest(
     task_id=5,

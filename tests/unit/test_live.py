@@ -19,7 +19,7 @@ from protocol.run import Role, RunRequest, UploadSlot
 from protocol.urls import SignedUrl
 from sandbox.engine import Stream
 from tests.unit.test_pipeline import REQUEST
-from worker.folders import RunFolder
+from worker.kept.folders import RunFolder
 from worker.stages import live
 from worker.storage.errors import StoreUnavailable, UrlRefused
 from worker.tools import Tools

@@ -21,14 +21,14 @@ from sandbox.errors import Cancelled, ContainerLost
 from sandbox.runner import Sandbox
 from sandbox.slots import Share, Slots
 from sandbox.testing import FakeEngine
-from worker import course, pipeline
 from worker.broker.updates import WithdrawnError
-from worker.folders import TempDir
-from worker.image_stock import ImageStock
-from worker.journal import Journals
-from worker.journal_record import Published, Staged, Terminal
-from worker.records import ExecutedRun, Programs, PublishedRun, ScoredRun, StagedRun
+from worker.kept.folders import TempDir
+from worker.kept.image_stock import ImageStock
+from worker.kept.journal import Journals
+from worker.kept.journal_record import Published, Staged, Terminal
+from worker.kept.records import ExecutedRun, Programs, PublishedRun, ScoredRun, StagedRun
 from worker.run_control import InterruptedRunError, Interruption, RunControl
+from worker.runs import course, pipeline
 from worker.tools import Tools
 
 NOT_YOURS = "It is the platform's fault, not yours."

@@ -20,11 +20,11 @@ from sandbox.profile import SecurityProfile
 from sandbox.runner import Sandbox
 from sandbox.slots import Share, Slots
 from sandbox.testing import FakeEngine, Program
-from worker.folders import TempDir
-from worker.journal import Journals
-from worker.journal_record import Published, Staged, Terminal
-from worker.records import Programs
-from worker.recovery import Recovery
+from worker.kept.folders import TempDir
+from worker.kept.journal import Journals
+from worker.kept.journal_record import Published, Staged, Terminal
+from worker.kept.records import Programs
+from worker.runs.recovery import Recovery
 from worker.tools import Tools
 
 PROFILE = SecurityProfile(memory=1 << 20, cpus=1, pids=10, shm_size=1 << 20)
@@ -132,7 +132,7 @@ def test_what_was_claimed_is_not_taken_away_again(left: Left) -> None:
 def test_where_runs_are_leased_a_lease_is_waited_for_no_longer_than_it_lasts(
     left: Left, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.recovery.RETURNED_WITHIN", 0.01)
+    monkeypatch.setattr("worker.runs.recovery.RETURNED_WITHIN", 0.01)
     left.run("mine")
     recovery = left.recovery()
     recovery.connected(leased=True)
@@ -142,7 +142,7 @@ def test_where_runs_are_leased_a_lease_is_waited_for_no_longer_than_it_lasts(
 
 
 def test_the_time_for_messages_runs_from_the_first_connection(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.recovery.CLAIM_WITHIN", 0.01)
+    monkeypatch.setattr("worker.runs.recovery.CLAIM_WITHIN", 0.01)
     left.run("mine")
     recovery = left.recovery()
     recovery.connected(leased=False)

@@ -1,4 +1,4 @@
-from worker.remembered import Remembered
+from worker.kept.remembered import Remembered
 
 
 def test_the_oldest_is_forgotten() -> None:

@@ -17,8 +17,8 @@ from sandbox.engine import Stream
 from sandbox.outcome import ExitReason, Outcome
 from tests.support import captured
 from worker.broker.updates import read_update
-from worker.folders import RunFolder, TempDir, TempDirTakenError
-from worker.records import ExecutedRun, ScoredRun, StagedRun
+from worker.kept.folders import RunFolder, TempDir, TempDirTakenError
+from worker.kept.records import ExecutedRun, ScoredRun, StagedRun
 from worker.stages.result_metadata import result_metadata
 from worker.stages.run_logs import stderr_tail, write_logs
 

@@ -6,7 +6,7 @@ import pytest
 
 from sandbox.host_paths import HostPaths, SharedFolder
 from sandbox.testing import FakeEngine
-from worker.disk import watched_disks
+from worker.kept.disk import watched_disks
 
 TEMP = Path("/temp-dir")
 

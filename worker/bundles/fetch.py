@@ -21,7 +21,7 @@ from worker.archives.unpack import ArchiveLimits, BadArchive, is_archive, unpack
 from worker.bundles.blame import Blame
 from worker.bundles.cache import BundleCache
 from worker.bundles.document import Document, read_document
-from worker.disk import is_full, room_needed
+from worker.kept.disk import is_full, room_needed
 from worker.storage.errors import StoreUnavailable, TransferError
 from worker.storage.store import Store
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from worker.atomic import write_whole
+from worker.kept.atomic import write_whole
 from worker.storage.version import Version
 
 _BYTES = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{64}")

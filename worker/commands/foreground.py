@@ -20,8 +20,8 @@ from worker.broker.updates import CallbackSink
 from worker.commands.progress import progress_bars
 from worker.commands.show import show_update
 from worker.exit_codes import ExitCode
-from worker.pipeline import work
 from worker.run_control import InterruptedRunError, RunControl
+from worker.runs.pipeline import work
 from worker.set_up import SetUpError
 from worker.signals import watch_signals
 from worker.storage.store import Store

@@ -23,8 +23,8 @@ from worker.commands.local_store import LocalStore, local_url
 from worker.commands.trial import Trial, check, stock
 from worker.commands.try_results import NAMES, TryResults
 from worker.exit_codes import ExitCode
-from worker.reporting import Reporter
 from worker.run_control import RunControl
+from worker.runs.reporting import Reporter
 from worker.set_up import SetUpError
 
 _TASK_ID = "try"

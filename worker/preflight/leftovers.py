@@ -9,7 +9,7 @@ from config.settings import Settings
 from sandbox import labels
 from sandbox.engine import ContainerEngine
 from sandbox.errors import FolderUnseen
-from worker.folders import identity
+from worker.kept.folders import identity
 from worker.preflight.engine import engine_of
 from worker.preflight.lines import CheckLine, Lines, ok, warning
 

@@ -12,8 +12,8 @@ from config.settings import Settings
 from protocol.run import RunRequest
 from sandbox.engine import Bound
 from sandbox.usage import Usage
-from worker.folders import RunFolder
-from worker.records import Programs, StagedRun
+from worker.kept.folders import RunFolder
+from worker.kept.records import Programs, StagedRun
 
 
 def most(settings: Settings) -> Usage:

@@ -26,9 +26,9 @@ from sandbox.errors import (
 from sandbox.outcome import Outcome
 from sandbox.removal import Removals
 from sandbox.slots import Share
-from worker.disk import check_room
-from worker.journal import RunJournal
-from worker.records import StagedRun
+from worker.kept.disk import check_room
+from worker.kept.journal import RunJournal
+from worker.kept.records import StagedRun
 from worker.run_control import RunControl
 from worker.stages.admission import time_limit
 from worker.stages.bounding import organisers_bounds, participants_bounds

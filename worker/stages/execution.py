@@ -8,7 +8,7 @@ from protocol.run import Role
 from sandbox.engine import ContainerSpec
 from sandbox.outcome import ExitReason
 from worker.archives import tree
-from worker.records import ExecutedRun, StagedRun
+from worker.kept.records import ExecutedRun, StagedRun
 from worker.stages import containers
 from worker.stages.containers import RunContext
 from worker.stages.programs import Ran, in_turn, side_by_side

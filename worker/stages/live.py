@@ -23,7 +23,7 @@ import structlog
 
 from protocol.run import RunRequest, UploadSlot
 from worker.archives.web_page import open_web_page
-from worker.folders import RunFolder
+from worker.kept.folders import RunFolder
 from worker.stages.publishing import content_type
 from worker.stages.run_logs import LOGS, log_parts, write_log
 from worker.storage.errors import TransferError, UrlRefused

@@ -11,7 +11,7 @@ from protocol.faults import Fault
 from protocol.run import Role
 from sandbox.engine import ContainerSpec
 from sandbox.outcome import Outcome
-from worker.records import StagedRun
+from worker.kept.records import StagedRun
 from worker.stages import containers
 from worker.stages.admission import time_limit
 from worker.stages.bounding import most

@@ -18,9 +18,9 @@ from sandbox.usage import Usage, measure
 from worker.archives.pack import pack
 from worker.archives.tree import sanitise
 from worker.archives.web_page import copy_web_page
-from worker.folders import RunFolder
-from worker.journal_record import Packed
-from worker.records import PublishedRun, ScoredRun
+from worker.kept.folders import RunFolder
+from worker.kept.journal_record import Packed
+from worker.kept.records import PublishedRun, ScoredRun
 from worker.stages.bounding import most
 from worker.stages.containers import RunContext
 from worker.stages.result_metadata import result_metadata

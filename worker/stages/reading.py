@@ -9,8 +9,8 @@ from protocol.run import RunRequest
 from sandbox.engine import Image
 from worker.archives.tree import remove_tree
 from worker.bundles.metadata import MetadataError, NoCommand, command
-from worker.folders import RunFolder
-from worker.records import Program, Programs
+from worker.kept.folders import RunFolder
+from worker.kept.records import Program, Programs
 from worker.stages.program import arguments
 
 _INGESTION = "ingestion_program"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from sandbox.outcome import Outcome
-from worker.records import ScoredRun
+from worker.kept.records import ScoredRun
 
 
 def result_metadata(scored: ScoredRun) -> bytes:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from protocol.run import Role, UploadSlot
 from sandbox.engine import Stream
-from worker.folders import RunFolder
+from worker.kept.folders import RunFolder
 
 _TITLES = {
     Role.PARTICIPANT: "participant's container",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.run import Role
-from worker.records import ExecutedRun, ScoredRun
+from worker.kept.records import ExecutedRun, ScoredRun
 from worker.stages.containers import RunContext, organiser_specs
 from worker.stages.programs import Ran, in_turn, side_by_side
 

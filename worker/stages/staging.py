@@ -11,8 +11,8 @@ from sandbox.cancellation import Cancellation
 from worker.archives.tree import give
 from worker.archives.unpack import ArchiveLimits
 from worker.bundles.fetch import fetch
-from worker.folders import RunFolder
-from worker.records import Programs, StagedRun
+from worker.kept.folders import RunFolder
+from worker.kept.records import Programs, StagedRun
 from worker.stages.bounding import participants_folders
 from worker.stages.pulling import ingestion_image, participant_image, program_image
 from worker.stages.reading import read_programs

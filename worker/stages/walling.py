@@ -12,8 +12,8 @@ from sandbox.logs import size
 from sandbox.wall import WallError, raise_wall, take_down
 from worker.archives.copying import copy_folder
 from worker.archives.tree import remove_tree
-from worker.disk import is_full
-from worker.folders import RunFolder
+from worker.kept.disk import is_full
+from worker.kept.folders import RunFolder
 from worker.stages.bounding import most
 from worker.tools import Tools
 

@@ -11,8 +11,8 @@ from protocol.faults import Fault, PlatformFault
 from protocol.status import RunMetadata, State, StatusUpdate, may_follow
 from worker.broker.updates import WithdrawnError
 from worker.host_usage import host_usage
-from worker.journal import RunJournal
-from worker.journal_record import Terminal
+from worker.kept.journal import RunJournal
+from worker.kept.journal_record import Terminal
 from worker.run_control import InterruptedRunError, RunControl
 from worker.tools import Tools, UpdateSink
 

@@ -9,7 +9,7 @@ from protocol.run import Role, UploadSlot
 from protocol.status import RunMetadata, State
 from sandbox.gpu import GpuRequest
 from sandbox.outcome import Outcome
-from worker.records import Programs, PublishedRun
+from worker.kept.records import Programs, PublishedRun
 
 VERSION = 1
 """Of the format: a record of another is not read."""

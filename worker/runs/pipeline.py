@@ -10,17 +10,17 @@ from protocol.addressee import Addressee
 from protocol.faults import Fault, LastingFault, PassingFault
 from protocol.run import RunRequest
 from protocol.status import State
-from worker.course import take_course, unexpected
-from worker.disk import room_needed
 from worker.host_usage import boot_id
-from worker.journal import RunJournal
-from worker.journal_record import Record
-from worker.reporting import Reporter, reporter
+from worker.kept.disk import room_needed
+from worker.kept.journal import RunJournal
+from worker.kept.journal_record import Record
 from worker.run_control import InterruptedRunError, Interruption, RunControl
+from worker.runs.course import take_course, unexpected
+from worker.runs.reporting import Reporter, reporter
+from worker.runs.starting_over import STARTS, StartOverError
 from worker.stages.admission import admit
 from worker.stages.containers import OnStage, RunContext
 from worker.stages.run_logs import stderr_tail
-from worker.starting_over import STARTS, StartOverError
 from worker.tools import Tools
 
 _log = structlog.get_logger(__name__)

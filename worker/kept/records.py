@@ -11,7 +11,7 @@ from protocol.faults import Fault
 from protocol.run import RunRequest
 from sandbox.engine import Image
 from sandbox.outcome import Outcome
-from worker.folders import RunFolder
+from worker.kept.folders import RunFolder
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from protocol.run import Role, RunRequest
 from sandbox.outcome import Outcome
-from worker.atomic import write_whole
 from worker.host_usage import boot_id
-from worker.journal_record import VERSION, Record, Step
+from worker.kept.atomic import write_whole
+from worker.kept.journal_record import VERSION, Record, Step
 
 KEPT_CONFIRMED = 1000
 """Runs whose end is remembered, …"""

@@ -14,19 +14,19 @@ from protocol.run import RunRequest
 from sandbox.errors import Cancelled
 from sandbox.removal import Removals
 from sandbox.slots import Share
-from worker.disk import room_needed
-from worker.folders import RunFolder
-from worker.journal_record import Published, Staged
-from worker.records import PublishedRun, StagedRun
-from worker.reporting import Reporter
+from worker.kept.disk import room_needed
+from worker.kept.folders import RunFolder
+from worker.kept.journal_record import Published, Staged
+from worker.kept.records import PublishedRun, StagedRun
 from worker.run_control import InterruptedRunError, Interruption
+from worker.runs.reporting import Reporter
+from worker.runs.starting_over import StartOverError, lost_its_engine
 from worker.stages.containers import RunContext
 from worker.stages.execution import execute
 from worker.stages.live import live_results
 from worker.stages.publishing import publish, publish_logs
 from worker.stages.scoring import score
 from worker.stages.staging import stage
-from worker.starting_over import StartOverError, lost_its_engine
 
 _log = structlog.get_logger(__name__)
 

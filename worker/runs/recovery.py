@@ -18,7 +18,7 @@ from sandbox.errors import EngineRefused, SandboxError
 from sandbox.slots import Share
 from sandbox.sweep import remove_all_but, remove_leftovers
 from worker.broker.lease_terms import RETURNED_WITHIN
-from worker.journal_record import Record
+from worker.kept.journal_record import Record
 from worker.tools import Tools
 
 CLAIM_WITHIN = 60.0

@@ -17,16 +17,16 @@ from protocol.addressee import Addressee, addressee
 from protocol.celery_envelope import CeleryTask
 from protocol.faults import Fault, MessageFault
 from protocol.run import RunRequest
-from worker.attempt import make_attempt
 from worker.broker.delivery import Delivery, Settlement
 from worker.counters import NO_COUNTERS, Counters
-from worker.in_hand import Arrival, Held, InHand
+from worker.kept.remembered import Remembered
 from worker.logs import bind_run
 from worker.observers import Observers, RunInWork
-from worker.recovery import Recovery
-from worker.remembered import Remembered
-from worker.reporting import reporter
 from worker.run_control import Claim, InterruptedRunError, Interruption, RunControl
+from worker.runs.attempt import make_attempt
+from worker.runs.in_hand import Arrival, Held, InHand
+from worker.runs.recovery import Recovery
+from worker.runs.reporting import reporter
 from worker.stages.admission import time_limit
 from worker.tools import Tools
 

@@ -102,9 +102,9 @@ class TempDir:
         self._runs = path / "runs"
         self._rejected = path / "rejected"
         self.journal = path / "journal"
-        """Where `worker.journal` keeps its records."""
+        """Where `worker.kept.journal` keeps its records."""
         self.images = path / "images.json"
-        """Where `worker.pulled_images` notes which images this worker pulled."""
+        """Where `worker.kept.pulled_images` notes which images this worker pulled."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _lock(path / LOCK_NAME)
         for folder in (self._runs, self._rejected, self.journal):

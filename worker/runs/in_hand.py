@@ -14,8 +14,8 @@ from enum import Enum, auto
 from itertools import takewhile
 
 from worker.broker.delivery import Delivery
+from worker.kept.remembered import Remembered
 from worker.observers import RunInWork
-from worker.remembered import Remembered
 from worker.run_control import Interruption, RunControl
 
 _REMEMBERED = 1000  # ended runs; a redelivery comes within seconds of a reconnect

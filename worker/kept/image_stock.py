@@ -17,7 +17,7 @@ from sandbox.engine import ContainerEngine, Image
 from sandbox.errors import SandboxError
 from sandbox.images import PullPolicy
 from sandbox.sharing import Shared
-from worker.pulled_images import PulledImage, PulledImages
+from worker.kept.pulled_images import PulledImage, PulledImages
 
 Progress = Callable[[int, int], None]
 

@@ -20,7 +20,7 @@ from sandbox.errors import SandboxError
 from sandbox.sweep import remove_leftovers
 from sandbox.wall import take_down
 from worker.archives.tree import remove_tree
-from worker.folders import LOCK_NAME, identity
+from worker.kept.folders import LOCK_NAME, identity
 
 PREFIXES = ("exec-", "try-")
 """Of the names of such temp dirs, below SUBMISSION_TEMP_DIR."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from worker.atomic import write_whole
+from worker.kept.atomic import write_whole
 
 _log = structlog.get_logger(__name__)
 

@@ -12,12 +12,12 @@ from protocol.addressee import Addressee
 from protocol.faults import CancelledFault, Fault, LastingFault, PassingFault
 from protocol.run import RunRequest
 from worker.broker.delivery import Settlement
-from worker.in_hand import Held
 from worker.observers import Observers, RunEnd, RunEnded
-from worker.pipeline import work
-from worker.recovery import abandon
-from worker.reporting import reporter
 from worker.run_control import InterruptedRunError
+from worker.runs.in_hand import Held
+from worker.runs.pipeline import work
+from worker.runs.recovery import abandon
+from worker.runs.reporting import reporter
 from worker.tools import Tools
 
 MAX_ATTEMPTS = 3
