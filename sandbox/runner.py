@@ -59,7 +59,7 @@ class Container:
         self, sandbox: Sandbox, spec: ContainerSpec, *, found: str | None = None, removals: Removals | None = None
     ) -> None:
         self._sandbox = sandbox
-        self._remove = removals.begin if removals else partial(remove, sandbox.engine)
+        self._removals = removals
         self._engine = sandbox.engine
         self._spec = spec
         self._output = Output(sandbox.engine)
@@ -87,7 +87,7 @@ class Container:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._discard()
+        self._discard(self._removals)
 
     @property
     def id(self) -> str | None:
@@ -181,8 +181,10 @@ class Container:
         self._id = self._engine.create(self._spec)
         self._output.attach(self._id)
 
-    def _discard(self) -> None:
+    def _discard(self, removals: Removals | None = None) -> None:
         self._output.forget()
-        if self._id is not None:
-            self._remove(self._id)
+        if self._id is not None and removals:
+            removals.begin(self._id)
+        elif self._id is not None:
+            remove(self._engine, self._id)
         self._id = None

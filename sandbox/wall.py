@@ -23,6 +23,7 @@ from sandbox.errors import SandboxError
 from sandbox.profile import SecurityProfile
 from sandbox.usage import Usage
 
+_NAME, _INSIDE = "wall", "inside"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT = 60.0
 _INODE = 256  # bytes
@@ -45,21 +46,34 @@ class WallError(Exception):
 
 
 def raise_wall(root: Path, folders: Sequence[Path], most: Usage) -> None:
-    """Puts one wall around all of these folders, which are below `root` and empty: `most` is for them together.
+    """`make_wall`, and all of these folders put behind it: `most` is for them together."""
+    make_wall(root, most)
+    put_behind(root, folders)
+
+
+def make_wall(root: Path, most: Usage) -> None:
+    """Makes one in `root`, with nothing behind it yet; `most` is what may be written there.
 
     Raises `WallError`, or `OSError` where the disk is full; `take_down(root)` then removes what there is of it.
     """
-    base = root / "wall"
+    base = root / _NAME
     base.mkdir(mode=0o700)  # nobody comes by the file itself
-    image, inside = base / "image", base / "inside"
+    image, inside = base / "image", base / _INSIDE
     inside.mkdir()
     with image.open("xb") as file:
         file.truncate(_image_size(most))
     inodes = str(most.names + _SPARE_INODES)
     _run("mkfs.ext4", *_FORMAT, "-N", inodes, str(image))
     _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), str(inside))
+
+
+def put_behind(root: Path, folders: Sequence[Path]) -> None:
+    """Puts all of these folders, which are empty and below `root`, behind the wall that was made there.
+
+    Raises `WallError`; `take_down(root)` then removes what there is of it.
+    """
     for number, folder in enumerate(folders):
-        behind = inside / str(number)
+        behind = root / _NAME / _INSIDE / str(number)
         behind.mkdir()
         _run("mount", "--bind", str(behind), str(folder))
 

@@ -139,8 +139,9 @@ def _gathered(
     try:
         host = engine.host_facts()
         check_fit(settings, engine, host)
+        gpus = checked_gpus(settings, engine)
         walls = check_folders_and_walls(settings, engine, host, temp_dir)
-        shares = share_out(settings, engine, host, checked_gpus(settings, engine))
+        shares = share_out(settings, engine, host, gpus)
     except UnfitEngineError as error:
         raise SetUpError(str(error)) from error
     except (EngineUnreachable, EngineRefused, GpuUnavailable) as error:

@@ -53,7 +53,7 @@ TABLE: dict[str, dict[Stage, Cell]] = {
     "the connection to the run queue is cut": {
         **dict.fromkeys([S.TAKEN, S.STAGING, S.PARTICIPANT, S.SCORING, S.LOGS, S.ARCHIVES, S.UNCONFIRMED], ONCE),
         S.UNACKNOWLEDGED: (
-            "test_connections.py::test_a_run_that_ended_while_its_queue_was_out_of_reach_is_not_worked_again"
+            "test_connections.py::test_an_end_that_is_come_to_while_the_run_queue_is_out_of_reach_is_told_when_it_is_back"
         ),
     },
     "the connection for updates is cut": {

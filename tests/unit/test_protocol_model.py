@@ -35,6 +35,21 @@ def test_the_window_a_worker_that_dies_before_its_journal_knows_and_is_back_in_t
     assert list(protocol.told[0].ends.values()) == [2], "the same words twice"
 
 
+def test_a_run_that_is_given_up_is_told_so_in_the_same_words_again(protocol: Protocol) -> None:
+    for _ in range(3):
+        worker = holder(protocol)
+        protocol.a_worker_is_killed(worker)
+        protocol.time_passes(2 * TTL)
+        protocol.a_worker_begins(worker)
+    worker = holder(protocol)
+    protocol.a_run_ends(worker, 0, Fate.DIES_UNCONFIRMED, False)
+    protocol.a_worker_begins(worker)
+    protocol.a_run_ends(worker, 0, Fate.CONFIRMED, False)
+    [(told, times)] = protocol.told[0].ends.items()
+    assert times == 2
+    assert "3 times" in str(told)
+
+
 @pytest.mark.parametrize("fate", [Fate.DIES_UNCONFIRMED, Fate.CONFIRMED])
 def test_the_window_a_worker_that_dies_before_it_has_acknowledged_and_is_not_back_in_time(
     protocol: Protocol, fate: Fate

@@ -49,12 +49,13 @@ def make_attempt(request: RunRequest, held: Held, tools: Tools, observers: Obser
     fault: Fault | None = None
     try:
         held.control.check_not_lost()  # it may have been while it waited for its turn
-        record = tools.journals.of(request).record
-        fault = None if record.to_be_told else _refusal(held.run.attempt, cancelled=cancelled)
+        journal = tools.journals.of(request)
+        fault = None if journal.record.to_be_told else _refusal(held.run.attempt, cancelled=cancelled)
         if fault:
-            if record.folder:
-                abandon(record, tools)
-            reporter(Addressee(request.task_id, request.secret), tools, held.control).failed(fault)
+            if journal.record.folder:
+                abandon(journal.record, tools)
+            journal.restart()
+            reporter(Addressee(request.task_id, request.secret), tools, held.control, journal).failed(fault)
         else:
             last = held.run.attempt >= MAX_ATTEMPTS
             on_stage = partial(observers.run_stage, held.run)

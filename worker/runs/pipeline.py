@@ -16,6 +16,7 @@ from worker.kept.journal import RunJournal
 from worker.kept.journal_record import Record
 from worker.run_control import InterruptedRunError, Interruption, RunControl
 from worker.runs.course import take_course, unexpected
+from worker.runs.recovery import remove_containers
 from worker.runs.reporting import Reporter, reporter
 from worker.runs.starting_over import STARTS, StartOverError
 from worker.stages.admission import admit
@@ -49,6 +50,7 @@ def work(
     no end then.
     """
     context = RunContext(tools, control, _journal(request, tools), on_stage=on_stage)
+    earlier = context.journal.record if context.journal.resumed else None
     try:
         return _told_again(request, context) or _worked(request, context, last=last_attempt)
     except (InterruptedRunError, PassingFault):
@@ -56,6 +58,8 @@ def work(
             context.journal.forget()
         raise
     finally:
+        if earlier:
+            remove_containers(earlier, tools)  # a run may break off before it has come to them
         tools.slots.release(request.message_id)
         tools.images.release(request.message_id)
 

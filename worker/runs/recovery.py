@@ -116,13 +116,18 @@ def abandon(record: Record, tools: Tools) -> None:
     """Removes what an earlier process left of that run, and what was kept for it: nobody goes on with it."""
     tools.images.release(record.message_id)
     tools.journals.remove(record)
+    remove_containers(record, tools)
+    tools.temp_dir.remove_run(record.folder)
+    tools.slots.release(record.message_id)
+
+
+def remove_containers(record: Record, tools: Tools) -> None:
+    """Removes those of an earlier process that nobody goes on with; where the engine is away, the next start does."""
     try:
         if record.folder:
             remove_leftovers(tools.sandbox.engine, _marks(record, tools))
     except SandboxError as error:
         _log.warning("left for the next start", run=record.message_id, reason=str(error))
-    tools.temp_dir.remove_run(record.folder)
-    tools.slots.release(record.message_id)
 
 
 def _marks(record: Record, tools: Tools) -> dict[str, str]:

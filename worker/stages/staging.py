@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 
@@ -16,7 +16,7 @@ from worker.kept.records import Programs, StagedRun
 from worker.stages.bounding import participants_folders
 from worker.stages.pulling import ingestion_image, participant_image, program_image
 from worker.stages.reading import read_programs
-from worker.stages.walling import wall_off
+from worker.stages.walling import begin_wall, wall_off
 from worker.tools import Progress, Tools
 
 FETCH_DEADLINE = 3600.0  # seconds for all bundles of a run
@@ -26,9 +26,10 @@ _WHERE_CONTAINERS_WRITE = 0o777  # whichever user the image runs as; the folder 
 def stage(request: RunRequest, folder: RunFolder, tools: Tools, cancellation: Cancellation) -> StagedRun:
     """Fetches images and bundles side by side, and reads what there is to run.
 
-    Raises the fault to tell, or `Cancelled`.
+    Whether a wall is needed is known beforehand of docker submissions only. Raises the fault to tell, or `Cancelled`.
     """
-    with ThreadPoolExecutor(3, thread_name_prefix="stage") as pool:
+    with ThreadPoolExecutor(4, thread_name_prefix="stage") as pool:
+        wall = pool.submit(begin_wall, folder, tools) if tools.walls and request.submission else None
         theirs = pool.submit(copy_context().run, participant_image, request, tools, cancellation)
         organisers = pool.submit(copy_context().run, program_image, request, tools, cancellation)
         notes = pool.submit(copy_context().run, _fetch, request, folder, tools, cancellation)
@@ -37,7 +38,7 @@ def stage(request: RunRequest, folder: RunFolder, tools: Tools, cancellation: Ca
     _set_aside_hidden(folder)
     ingestions = partial(ingestion_image, request, tools, cancellation)
     programs = read_programs(request, folder, docker_submission, organisers.result, ingestions)
-    _prepare(folder, request, programs, tools)
+    _prepare(folder, request, programs, tools, wall)
     return StagedRun(request, folder, programs, noted)
 
 
@@ -81,7 +82,9 @@ def _set_aside_hidden(folder: RunFolder) -> None:
         fetched.rename(folder.hidden_ref)
 
 
-def _prepare(folder: RunFolder, request: RunRequest, programs: Programs, tools: Tools) -> None:
+def _prepare(
+    folder: RunFolder, request: RunRequest, programs: Programs, tools: Tools, wall: Future[None] | None
+) -> None:
     """The folders that containers write to, for whichever user they run as."""
     (folder.run / "input").mkdir(exist_ok=True)
     written = set(folder.written)
@@ -90,7 +93,7 @@ def _prepare(folder: RunFolder, request: RunRequest, programs: Programs, tools: 
         written.add(folder.results)
     theirs = participants_folders(request, folder, programs)
     if tools.walls and theirs:
-        wall_off(folder, theirs, tools)
+        wall_off(folder, theirs, tools, wall)
     for path in written:
         path.chmod(_WHERE_CONTAINERS_WRITE)
     if tools.remapped_root:  # organisers' programs write as root anywhere in the run's folder

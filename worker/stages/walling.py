@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import structlog
 
 from protocol.faults import ParticipantFault
 from sandbox.logs import size
-from sandbox.wall import WallError, raise_wall, take_down
+from sandbox.wall import WallError, make_wall, put_behind, take_down
 from worker.archives.copying import copy_folder
 from worker.archives.tree import remove_tree
 from worker.kept.disk import is_full
@@ -20,14 +21,20 @@ from worker.tools import Tools
 _log = structlog.get_logger(__name__)
 
 
-def wall_off(folder: RunFolder, folders: Sequence[Path], tools: Tools) -> None:
+def begin_wall(folder: RunFolder, tools: Tools) -> None:
+    """Makes the wall while there is nothing to put behind it yet. Raises `WallError` or `OSError`."""
+    make_wall(folder.root, most(tools.settings))
+
+
+def wall_off(folder: RunFolder, folders: Sequence[Path], tools: Tools, begun: Future[None] | None) -> None:
     """One wall around all of them; what they hold already moves behind it. Without one, the watch has to do.
 
     Raises `ParticipantFault` where what the site sent in place of a docker submission's results does not fit.
     """
     given = [_set_aside(path, folder.root / f"given-{number}") for number, path in enumerate(folders)]
     try:
-        raise_wall(folder.root, folders, most(tools.settings))
+        begun.result() if begun else begin_wall(folder, tools)
+        put_behind(folder.root, folders)
     except WallError as error:
         _log.warning("no wall for this run, its output is watched only", reason=str(error))
         take_down(folder.root)
