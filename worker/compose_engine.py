@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -58,12 +57,11 @@ def check_folders_and_walls(settings: Settings, engine: ContainerEngine, host: H
     """Whether participants' output folders can be walled; else they are watched only.
 
     Raises `SetUpError` where a folder that containers are to see is not one of the engine's host. Both are looked at
-    side by side and with one image, for it is the engine that takes the time.
+    with one image, for it is the engine that takes the time, but in turn: a disk may have room for one of them only.
     """
-    with engine.empty_image() as image, ThreadPoolExecutor(1, thread_name_prefix="wall-trial") as pool:
-        walls = pool.submit(_may_wall, settings, engine, host, temp_dir, image)
+    with engine.empty_image() as image:
         _check_folders(settings, engine, temp_dir, image)
-    return walls.result()
+        return _may_wall(settings, engine, host, temp_dir, image)
 
 
 def _may_wall(settings: Settings, engine: ContainerEngine, host: HostFacts, temp_dir: TempDir, image: Image) -> bool:

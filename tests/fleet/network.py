@@ -95,6 +95,8 @@ def _host(number: int, index: int) -> Iterator[Host]:
         if not holder.stdout.readline():
             raise PartsError("no network namespace could be made: only root can")
         address, cable = _address(number, 2 + index), f"cwf{number}-{index}"
+        # The kernel takes its time over those of a namespace that has just ended.
+        subprocess.run(["ip", "link", "del", cable], check=False, capture_output=True)
         _ip(
             f"link add {cable} type veth peer name uplink netns {holder.pid}",
             f"link set {cable} master cwfleet{number} up",

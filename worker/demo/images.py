@@ -20,6 +20,7 @@ from worker.demo.places import cache_folder, say
 from worker.demo.processes import PartsError
 
 BASE = "codalab-worker/base:1"
+_PUSHES = 3
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CHANGES = ['CMD ["python3"]', f"ENV PATH={PATH}", "ENV LANG=C.UTF-8"]
 
@@ -50,10 +51,21 @@ def push(client: docker.DockerClient, tag: str) -> str:
 
 
 def push_base(client: docker.DockerClient, registry: str) -> str:
-    """Put the base into a registry; give the name by which it is pulled from there."""
-    client.images.get(ensure_base(client)).tag(f"{registry}/{BASE}")
-    push(client, f"{registry}/{BASE}")
-    return f"{registry}/{BASE}"
+    """Put the base into a registry; give the name by which it is pulled from there.
+
+    A worker that makes room on its disk may take that name away again in between.
+    """
+    name = f"{registry}/{BASE}"
+    for left in reversed(range(_PUSHES)):
+        client.images.get(ensure_base(client)).tag(name)
+        try:
+            push(client, name)
+        except PartsError:
+            if not left:
+                raise
+        else:
+            break
+    return name
 
 
 def copy(source: docker.DockerClient, target: docker.DockerClient, tag: str) -> None:

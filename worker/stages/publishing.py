@@ -1,4 +1,4 @@
-"""Logs and archives, side by side, to the places that the site signed for them."""
+"""Logs, then archives, to the places that the site signed for them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def publish(scored: ScoredRun, context: RunContext) -> PublishedRun:
     packed = context.journal.record.packed or _packed(scored, context)
     archives = {slot: staged.folder.outbox / name for slot, name in packed.files}
     notes = (*staged.notes, *scored.executed.notes, *packed.notes)
-    _upload_all(staged.request, {**write_logs(staged.folder, notes), **archives}, context)
+    _upload_all(staged.request, write_logs(staged.folder, notes), context)
+    _upload_all(staged.request, archives, context)
     duration = sum(outcome.elapsed for outcome in scored.ingestion) if scored.ingestion else None
     return PublishedRun(scored.fault, duration)
 
