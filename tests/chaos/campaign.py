@@ -17,8 +17,9 @@ from tests.chaos.faults import OFTEN, RARE, Mischief, restart_engine
 from tests.chaos.fleet import Member, fleet
 from tests.chaos.place import Place
 from tests.chaos.report import Figures
-from tests.chaos.witness import Run, Telling, Witness
+from tests.chaos.witness import Run, Witness
 from tests.support.competition import ANSWER, Submission
+from tests.support.telling import Telling
 from worker.demo.places import say
 
 _LOOK = 0.5  # seconds between two looks at what is left

@@ -16,23 +16,8 @@ from tests.chaos.place import Place
 from tests.chaos.site import Site
 from tests.support.competition import Submission
 from tests.support.engine_events import EngineEvents
-from worker.broker.updates import Update, read_update
+from tests.support.telling import Telling, telling_of
 from worker.demo import engine
-
-
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """A terminal status as the site had it, at epoch seconds."""
-
-    at: float
-    update: Update
-
-    @property
-    def teller(self) -> str:
-        """The worker's name."""
-        metadata = self.update.extra["metadata"]
-        assert isinstance(metadata, dict)
-        return str(metadata["hostname"])
 
 
 @dataclass(slots=True)
@@ -95,10 +80,8 @@ class Witness:
         self._site.close()
 
     def _told(self, at: float, body: bytes) -> None:
-        update = read_update(body)
-        assert update, "the site was sent something that is no update"
-        if update.terminal:
-            self._by_task[update.task_id].tellings.append(Telling(at, update))
+        if told := telling_of(at, body):
+            self._by_task[told.update.task_id].tellings.append(told)
 
     @property
     def open(self) -> list[Run]:

@@ -7,7 +7,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from uuid import uuid4
 
 import pika
@@ -17,25 +16,10 @@ from protocol import celery_envelope
 from protocol.codalab import RUN_TASK
 from tests.fleet.place import RUNS, UPDATES, Place
 from tests.support.competition import Submission
+from tests.support.telling import Telling, telling_of
 from worker.broker.connection import basic_properties, ensure_queue
-from worker.broker.updates import Update, read_update
 
 _LOOK = 0.2  # seconds after which the end of a listener is noticed
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An update, and when it came: seconds of the monotonic clock."""
-
-    at: float
-    update: Update
-
-    @property
-    def host(self) -> str:
-        """Which worker told it."""
-        metadata = self.update.extra["metadata"]
-        assert isinstance(metadata, dict)
-        return str(metadata["hostname"])
 
 
 class Site:
@@ -46,7 +30,7 @@ class Site:
         self._runs = runs
         self._channel = runs.channel()
         self._heard = threading.Condition()
-        self._ends: dict[object, list[Told]] = defaultdict(list)
+        self._ends: dict[object, list[Telling]] = defaultdict(list)
 
     def publish(self, submissions: Iterable[Submission]) -> None:
         """As Celery does: one after another, not confirmed."""
@@ -67,7 +51,7 @@ class Site:
             say(ended)
             self.pause(_LOOK)
 
-    def ends(self, submission: Submission) -> list[Told]:
+    def ends(self, submission: Submission) -> list[Telling]:
         """The terminal statuses that were told of it."""
         with self._heard:
             return list(self._ends[submission.task_id])
@@ -78,11 +62,9 @@ class Site:
 
     def hear(self, body: bytes) -> None:
         """An update has come."""
-        update = read_update(body)
-        assert update, "the site was sent something that is no update"
-        if update.terminal:
+        if told := telling_of(time.monotonic(), body):
             with self._heard:
-                self._ends[update.task_id].append(Told(time.monotonic(), update))
+                self._ends[told.update.task_id].append(told)
 
 
 @contextmanager

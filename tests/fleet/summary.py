@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from tests.fleet.figures import Gone, Idle, Phase, evenness
 from tests.fleet.readings import Reading
-from tests.fleet.site import Told
 from tests.fleet.span import SITE, Span, explained
 from tests.fleet.workload import ENDS, Kind
+from tests.support.telling import Telling
 
 
 def idle_of(alone: Reading, with_them: Reading, span: Span) -> Idle:
@@ -44,11 +44,11 @@ def gone_of(alone: Reading, after: Reading, many: int) -> Gone:
     )
 
 
-def phase_of(kind: Kind, told: Sequence[Sequence[Told]], began: float, hosts: Sequence[str], span: Span) -> Phase:
+def phase_of(kind: Kind, told: Sequence[Sequence[Telling]], began: float, hosts: Sequence[str], span: Span) -> Phase:
     """`told` are the terminal statuses of each run, `hosts` the workers' names."""
     runs, first, broker = len(told), [ends[0] for ends in told if ends], span.end.broker
     seconds = max((one.at for one in first), default=span.end.at) - began
-    counted = Counter(one.host for one in first)
+    counted = Counter(one.teller for one in first)
     shares = sorted(counted[host] for host in hosts)
     return Phase(
         kind=kind,

@@ -10,10 +10,10 @@ import pytest
 from tests.fleet.figures import Phase, evenness
 from tests.fleet.hosts import Usage
 from tests.fleet.readings import Reading
-from tests.fleet.site import Told
 from tests.fleet.span import Mark, Span
 from tests.fleet.summary import phase_of, shared
 from tests.fleet.workload import Kind
+from tests.support.telling import Telling
 from worker.broker.updates import Update
 
 HOSTS = ("host-1", "host-2")
@@ -46,11 +46,11 @@ AFTER = replace(
 SPAN = Span(Mark(BEFORE, [Usage(60, 40, 1.0)] * 2, 0.0), Mark(AFTER, [Usage(60, 40, 1.2)] * 2, 30.0))
 
 
-def told(host: str, at: float, status: str = "finished") -> Told:
-    return Told(at, Update(1, status, {"metadata": {"hostname": host}}))
+def told(host: str, at: float, status: str = "finished") -> Telling:
+    return Telling(at, Update(1, status, {"metadata": {"hostname": host}}))
 
 
-def phase(*ends: list[Told], span: Span = SPAN) -> Phase:
+def phase(*ends: list[Telling], span: Span = SPAN) -> Phase:
     return phase_of(Kind.SCORED, ends, 10.0, HOSTS, span)
 
 
@@ -74,7 +74,7 @@ def test_what_it_cost_is_told_per_run_and_without_the_cost_of_asking() -> None:
         ([[told("host-1", 11.0, "failed")]], "otherwise"),
     ],
 )
-def test_what_must_not_be_is_counted(ends: list[list[Told]], what: str) -> None:
+def test_what_must_not_be_is_counted(ends: list[list[Telling]], what: str) -> None:
     bad = phase(*ends)
     assert getattr(bad, what) == 1
     assert not bad.good
