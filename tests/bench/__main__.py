@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from tests.bench.surroundings import surroundings
 from worker import logs
 from worker.demo.parts import Parts
 from worker.demo.places import say
-from worker.demo.processes import PartsError
+from worker.demo.program import run_program
 from worker.demo.signals import terminable
 
 SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
@@ -44,7 +43,7 @@ SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
 }
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     logs.configure("ERROR", "auto")  # the floor's staging goes through the worker's own rooms
     before = os.getloadavg()[0]
@@ -59,6 +58,7 @@ def main(arguments: Sequence[str]) -> None:
             finally:  # what was measured before something broke is told, too
                 about["load"] = f"{before:.2f} before, {os.getloadavg()[0]:.2f} after"
                 _tell(about, sections, options.results)
+    return 0
 
 
 def _measured(name: str, bench: Bench) -> list[Figure]:
@@ -109,9 +109,4 @@ def _make(text: str) -> Make:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PartsError as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_program("bench", main)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.chaos.place import Place, place
 from tests.chaos.witness import Run
 from worker.demo.parts import Parts
 from worker.demo.places import say
-from worker.demo.processes import PartsError
+from worker.demo.program import run_program
 from worker.demo.signals import terminable
 
 
@@ -64,9 +63,4 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except PartsError as error:
-        sys.exit(f"chaos: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_program("chaos", main)

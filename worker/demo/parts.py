@@ -20,6 +20,7 @@ from typing import Self
 from worker.demo import azurite, engine, packages, rabbitmq, registry
 from worker.demo.places import run_folder, say
 from worker.demo.processes import PartsError, alive, interrupted
+from worker.demo.program import run_program
 from worker.demo.service import Part, Service
 from worker.demo.signals import polite_child, terminable, undisturbed
 from worker.demo.state import State, locked_state
@@ -205,9 +206,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except PartsError as error:
-        sys.exit(f"services: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_program("services", main)
