@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -21,6 +20,7 @@ from sandbox.docker.bare_image import bare_image
 from sandbox.docker.client import EngineClient, EngineTls
 from sandbox.docker.container_config import container_config
 from sandbox.docker.container_state import KILLED, container_state
+from sandbox.docker.container_wait import wait_for_end
 from sandbox.docker.credentials import registry_login
 from sandbox.docker.engine_log import EngineLog
 from sandbox.docker.errors import (
@@ -60,8 +60,6 @@ _PULL_PATIENCE = 120.0
 _LOGIN_PATIENCE = 15.0
 # Somebody looks at a page meanwhile.
 _GLANCE_TIMEOUT = 3.0
-# A socket's time-out must stay below 2**31 milliseconds.
-_LONGEST_WAIT = 86400.0
 # Podman's word (status 500) for a container that runs no more, where Docker answers 409.
 _ENDED = "container state improper"
 
@@ -252,19 +250,7 @@ class DockerEngine:
 
     def wait(self, container: str, *, timeout: float | None) -> None:
         """Returns when it has ended; raises `EngineUnreachable` when `timeout` seconds pass first."""
-        ends = math.inf if timeout is None else time.monotonic() + timeout
-        while True:
-            began, left = time.monotonic(), ends - time.monotonic()
-            spell = max(0.001, min(left, _LONGEST_WAIT))
-            try:
-                with translated("waiting for a container's end"):
-                    self._api.wait(container, timeout=spell)  # type: ignore[arg-type] # a fraction is fine
-            except EngineUnreachable:
-                # The SDK raises ConnectionError for both, so the clock tells a spell from a break.
-                if left <= spell or time.monotonic() - began < spell:
-                    raise
-            else:
-                return
+        wait_for_end(self._api, container, timeout)
 
     def inspect(self, container: str) -> ContainerState:
         """How it is now."""

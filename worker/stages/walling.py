@@ -33,7 +33,10 @@ def wall_off(folder: RunFolder, folders: Sequence[Path], tools: Tools, begun: Fu
     """
     given = [_set_aside(path, folder.root / f"given-{number}") for number, path in enumerate(folders)]
     try:
-        begun.result() if begun else begin_wall(folder, tools)
+        if begun:
+            begun.result()
+        else:
+            begin_wall(folder, tools)
         put_behind(folder.root, folders)
     except WallError as error:
         _log.warning("no wall for this run, its output is watched only", reason=str(error))
