@@ -17,10 +17,13 @@ from protocol.faults import Fault, LastingFault, ParticipantFault, PassingFault
 from protocol.run import RunRequest
 from protocol.status import RunMetadata, State, StatusUpdate
 from protocol.urls import SignedUrl
+from sandbox import labels
+from sandbox.engine import ContainerSpec
 from sandbox.errors import Cancelled, ContainerLost
+from sandbox.profile import SecurityProfile
 from sandbox.runner import Sandbox
 from sandbox.slots import Share, Slots
-from sandbox.testing import FakeEngine
+from sandbox.testing import FakeEngine, Program
 from worker.broker.updates import WithdrawnError
 from worker.kept.folders import TempDir
 from worker.kept.image_stock import ImageStock
@@ -59,7 +62,7 @@ class Scene:
         self.control = RunControl()
         self.runs = folder / "runs"
         self.temp_dir = TempDir(folder)
-        self.engine = FakeEngine()
+        self.engine = FakeEngine({"x": Program(duration=None)})
         self.journals = Journals(self.temp_dir.journal)
         self.faults_once: dict[str, BaseException] = {}
         tools = SimpleNamespace(
@@ -265,6 +268,20 @@ def test_what_is_staged_is_not_fetched_again(scene: Scene) -> None:
     scene.journals.of(REQUEST).note(folder="left", staged=Staged(Programs(), ()), running_told=True)
     assert scene.work() is State.FINISHED
     assert scene.calls == ["execute", "score", "publish", "finished"]
+
+
+def test_a_resumed_run_that_breaks_off_before_it_comes_to_its_container_leaves_none(scene: Scene) -> None:
+    (scene.runs / "left").mkdir()
+    scene.journals.of(REQUEST).note(folder="left", staged=Staged(Programs(), ()), running_told=True)
+    profile = SecurityProfile(memory=1 << 20, cpus=1, pids=10, shm_size=1 << 20)
+    marks = {labels.WORKER: "worker", labels.FOLDER: "left"}
+    for name, own in (("theirs", {**marks, labels.WORKER: "another"}), ("ours", marks)):
+        container = ContainerSpec(name=name, image="x", profile=profile, labels=own)
+        scene.engine.start(scene.engine.create(container))
+    scene.control.interrupt()
+    with pytest.raises(InterruptedRunError):
+        scene.work()
+    assert [held.spec.name for held in scene.engine.containers.values()] == ["theirs"]
 
 
 def test_a_journal_without_its_folder_is_worked_anew(scene: Scene) -> None:
