@@ -38,11 +38,11 @@ def published_and_not_acknowledged(channel: Any, swaps: Swaps) -> None:
     channel.restore([delivery for _tag, delivery in swaps])
 
 
-def acknowledged_before_told(request: Any, held: Held, tools: Any, observers: Any, *, cancelled: bool) -> Attempt:
+def acknowledged_before_told(request: Any, held: Held, tools: Any, *others: Any, cancelled: bool) -> Attempt:
     worker = tools.updates
     worker.consumer.settle(held.delivery, Settlement.ACK)
     worker.link.run()
-    return make_attempt(request, held, tools, observers, cancelled=cancelled)
+    return make_attempt(request, held, tools, *others, cancelled=cancelled)
 
 
 def noted_after_told(reporter: Any, state: State, traceback: str = "") -> State:

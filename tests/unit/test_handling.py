@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -102,6 +103,7 @@ class Desk:
         self.idle = 0
         self.observer = Observer()
         self.script: Callable[[], State] = lambda: State.FINISHED
+        self.afterwards: Callable[[], None] = lambda: None
         settings = SimpleNamespace(codalab_hostname="host", worker_default_time_limit=600.0)
         self.temp_dir = TempDir(folder)
         self.journals = journals = Journals(self.temp_dir.journal)
@@ -135,8 +137,11 @@ class Desk:
         self.temp_dir.close()
         return self.settler.settled
 
-    def _work(self, request: Any, _tools: Any, _control: Any, *, last_attempt: bool, on_stage: Any) -> Told:
+    def _work(
+        self, request: Any, _tools: Any, _control: Any, afterwards: ExitStack, *, last_attempt: bool, on_stage: Any
+    ) -> Told:
         del on_stage
+        afterwards.callback(self.afterwards)
         self.worked.append((request.message_id, last_attempt))
         return Told(self.script())
 
@@ -166,6 +171,27 @@ def raising(error: BaseException) -> Callable[[], State]:
 def test_a_run_that_ended_is_acknowledged(desk: Desk) -> None:
     assert desk.deliver(message()) == [(Settlement.ACK, "7")]
     assert desk.worked == [("message-1", False)]
+    assert desk.idle == 1
+
+
+def test_a_run_is_settled_before_anything_of_it_is_taken_away(desk: Desk) -> None:
+    def look() -> None:
+        assert desk.handler.busy == 0
+        seen.extend((*desk.settler.settled, desk.idle, len(desk.observer.ended)))
+
+    seen: list[object] = []
+    desk.afterwards = look
+    desk.deliver(message())
+    assert seen == [(Settlement.ACK, "7"), 0, 1]
+    assert desk.idle == 1
+
+
+def test_a_bug_in_taking_away_what_a_run_left_stops_no_slot(desk: Desk) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    desk.afterwards = fail
+    assert desk.deliver(message()) == [(Settlement.ACK, "7")]
     assert desk.idle == 1
 
 

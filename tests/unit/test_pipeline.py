@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -61,6 +62,7 @@ class Scene:
         self.withdrawn: list[Future[None]] = []
         self.control = RunControl()
         self.runs = folder / "runs"
+        self.at_its_end: list[Path] = []
         self.temp_dir = TempDir(folder)
         self.engine = FakeEngine({"x": Program(duration=None)})
         self.journals = Journals(self.temp_dir.journal)
@@ -98,7 +100,10 @@ class Scene:
         return future
 
     def work(self, *, last_attempt: bool = False) -> State:
-        return pipeline.work(REQUEST, self.tools, self.control, last_attempt=last_attempt).state
+        with ExitStack() as afterwards:
+            told = pipeline.work(REQUEST, self.tools, self.control, afterwards, last_attempt=last_attempt)
+            self.at_its_end = list(self.runs.glob("*"))
+        return told.state
 
     def _stage(self, name: str, script: Callable[..., Any]) -> Callable[..., Any]:
         def stage(*args: Any) -> Any:
@@ -121,6 +126,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 def test_a_good_run_goes_through_its_stages_in_order(scene: Scene) -> None:
     assert scene.work() is State.FINISHED
     assert scene.calls == ["admit", "running", "stage", "execute", "score", "publish", "finished"]
+    assert len(scene.at_its_end) == 1, "nobody waits for its removal before the message is settled"
     assert list(scene.runs.iterdir()) == []
 
 
@@ -222,6 +228,7 @@ def test_a_run_whose_containers_are_lost_is_worked_anew_at_once(scene: Scene) ->
     assert scene.work() is State.FINISHED
     once = ["stage", "execute"]
     assert scene.calls == ["admit", "running", *once, "admit", *once, "score", "publish", "finished"]
+    assert len(scene.at_its_end) == 1
     assert list(scene.runs.iterdir()) == []
 
 

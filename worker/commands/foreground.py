@@ -6,7 +6,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +69,8 @@ def working(settings: Settings, folder: Path, *, as_json: bool, store: Store | N
 def _work_now(request: RunRequest, *, tools: Tools, control: RunControl) -> ExitCode:
     """Nobody will make another attempt at it."""
     try:
-        state = work(request, tools, control, last_attempt=True).state
+        with ExitStack() as afterwards:
+            state = work(request, tools, control, afterwards, last_attempt=True).state
     except InterruptedRunError:
         click.echo("interrupted", err=True)
         return ExitCode.RUN_FAILED

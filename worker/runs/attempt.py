@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -43,8 +44,13 @@ class Attempt:
         return replace(self, ended=RunEnded(RunEnd.LOST, self.ended.runtime))
 
 
-def make_attempt(request: RunRequest, held: Held, tools: Tools, observers: Observers, *, cancelled: bool) -> Attempt:
-    """Works the run, or tells the site why not: it was `cancelled`, or too many attempts were made. Never raises."""
+def make_attempt(
+    request: RunRequest, held: Held, tools: Tools, observers: Observers, afterwards: ExitStack, *, cancelled: bool
+) -> Attempt:
+    """Works the run, or tells the site why not: it was `cancelled`, or too many attempts were made. Never raises.
+
+    `afterwards` is to be closed when the run's message is settled.
+    """
     began = time.monotonic()
     fault: Fault | None = None
     try:
@@ -59,7 +65,7 @@ def make_attempt(request: RunRequest, held: Held, tools: Tools, observers: Obser
         else:
             last = held.run.attempt >= MAX_ATTEMPTS
             on_stage = partial(observers.run_stage, held.run)
-            fault = work(request, tools, held.control, last_attempt=last, on_stage=on_stage).fault
+            fault = work(request, tools, held.control, afterwards, last_attempt=last, on_stage=on_stage).fault
         settlement, end = Settlement.ACK, _end(fault)
     except InterruptedRunError:
         settlement, end = Settlement.GIVE_BACK, RunEnd.GIVEN_BACK

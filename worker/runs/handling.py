@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -184,8 +185,17 @@ class Handler:
         bind_run(run=request.message_id, submission=request.submission_id, attempt=held.run.attempt)
         _log.info("run taken", docker_submission=held.run.docker_submission, predict=request.predict)
         self._observers.run_taken(held.run)
+        try:
+            with ExitStack() as afterwards:
+                self._attempt_and_settle(request, held, afterwards)
+        except Exception:  # noqa: BLE001 -- a slot outlives every bug
+            _log.exception("a bug after the end of a run")
+        self._on_idle()
+
+    def _attempt_and_settle(self, request: RunRequest, held: Held, afterwards: ExitStack) -> None:
+        """Settles at once: where an end is told and its message not settled, a lost lease has it told twice."""
         cancelled = request.message_id in self._revoked
-        attempt = make_attempt(request, held, self._tools, self._observers, cancelled=cancelled)
+        attempt = make_attempt(request, held, self._tools, self._observers, afterwards, cancelled=cancelled)
         delivery = self._in_hand.leave(held, ended=attempt.settlement is Settlement.ACK)
         if delivery:
             if attempt.settlement is Settlement.GIVE_BACK:
@@ -196,7 +206,6 @@ class Handler:
             attempt = attempt.lost()
             self._settler.look_again()
         self._observers.run_ended(held.run, attempt.ended)
-        self._on_idle()
 
 
 def _in_work(request: RunRequest, delivery: Delivery, limit: float) -> RunInWork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -39,27 +40,31 @@ def work(
     request: RunRequest,
     tools: Tools,
     control: RunControl,
+    afterwards: ExitStack,
     *,
     last_attempt: bool,
     on_stage: OnStage = lambda _stage: None,
 ) -> Told:
     """Works one run; returns its end, which the site has surely been told by then.
 
-    Raises `PassingFault` where another attempt may do better (never on the last attempt), and
-    `InterruptedRunError` where `control` ended it to be given back or because it was lost; the site has been told
-    no end then.
+    What nobody has to wait for once the message is settled, the folder's removal above all, is left to `afterwards`.
+    Raises `PassingFault` where another attempt may do better (never on the last attempt), and `InterruptedRunError`
+    where `control` ended it to be given back or because it was lost; the site has been told no end then.
     """
     context = RunContext(tools, control, _journal(request, tools), on_stage=on_stage)
     earlier = context.journal.record if context.journal.resumed else None
     try:
-        return _told_again(request, context) or _worked(request, context, last=last_attempt)
+        with ExitStack() as unless_told:
+            if earlier:  # a run may break off before it has come to them
+                unless_told.callback(remove_containers, earlier, tools)
+            told = _told_again(request, context, afterwards) or _worked(request, context, afterwards, last=last_attempt)
+            afterwards.push(unless_told.pop_all())
+            return told
     except (InterruptedRunError, PassingFault):
         if control.reason is Interruption.LOST or not context.journal.record.terminal:
             context.journal.forget()
         raise
     finally:
-        if earlier:
-            remove_containers(earlier, tools)  # a run may break off before it has come to them
         tools.slots.release(request.message_id)
         tools.images.release(request.message_id)
 
@@ -79,34 +84,37 @@ def _can_go_on(record: Record, tools: Tools) -> bool:
     return not record.folder or (as_left and tools.temp_dir.has_run(record.folder))
 
 
-def _told_again(request: RunRequest, context: RunContext) -> Told | None:
+def _told_again(request: RunRequest, context: RunContext, afterwards: ExitStack) -> Told | None:
     """Tells the end that an earlier process had come to; None where it had come to none."""
     if not (terminal := context.journal.record.terminal):
         return None
-    folder = context.journal.record.folder
-    state = _reporter(request, context).again(terminal)
     if not context.tools.settings.dont_finalize_submission:
-        context.tools.temp_dir.remove_run(folder)
+        afterwards.callback(context.tools.temp_dir.remove_run, context.journal.record.folder)
+    state = _reporter(request, context).again(terminal)
     sentence = terminal.traceback.partition("\n\n")[0]
     return Told(state, LastingFault(sentence) if state is State.FAILED else None)
 
 
-def _worked(request: RunRequest, context: RunContext, *, last: bool) -> Told:
+def _worked(request: RunRequest, context: RunContext, afterwards: ExitStack, *, last: bool) -> Told:
     for starts_left in reversed(range(STARTS)):
         try:
-            return _attempt(request, context, last=last, may_start_over=starts_left > 0)
+            return _attempt(request, context, afterwards, last=last, may_start_over=starts_left > 0)
         except StartOverError:
+            afterwards.close()
             _log.warning("the run is worked anew; its container engine was restarted")
             context.journal.restart()
     raise RuntimeError("the last start may not be followed by another")
 
 
-def _attempt(request: RunRequest, context: RunContext, *, last: bool, may_start_over: bool) -> Told:
+def _attempt(
+    request: RunRequest, context: RunContext, afterwards: ExitStack, *, last: bool, may_start_over: bool
+) -> Told:
     reporting, tools = _reporter(request, context), context.tools
     keep, resume = tools.settings.dont_finalize_submission, context.journal.record.folder
     try:
         _begin(request, context, reporting)
-        with room_needed(), tools.temp_dir.run_folder(request.message_id, keep=keep, resume=resume) as folder:
+        with room_needed():
+            folder = afterwards.enter_context(tools.temp_dir.run_folder(request.message_id, keep=keep, resume=resume))
             published = take_course(request, folder, context, reporting, last=last, may_start_over=may_start_over)
             reporting.ingestion_duration = published.ingestion_duration
             return _tell(reporting, published.fault, stderr_tail(folder))
