@@ -48,7 +48,7 @@ def watched(
         name=tools.settings.codalab_hostname,
         version=version("codalab-worker"),
         slots=len(tools.slots),
-        busy=lambda: handler.busy,
+        busy=lambda: handler.busy_slots,
         leases=lambda: consumer.leases,
         links={"intake": lambda: consumer.is_connected, "updates": lambda: updates.is_connected},
         engine=partial(_answers, tools),

@@ -62,10 +62,12 @@ class Daemon:
         with closing(monitor), compose.tools(settings, updates, counters=counters) as tools:
             recovery = Recovery(tools)
             recovery.sweep()
+            slots = len(tools.slots)
             consumer = Consumer(
                 connections.runs,
                 LeaseTerms(settings.worker_queue, tools.worker_id, settings.worker_lease_ttl),
-                slots=len(tools.slots),
+                slots=slots,
+                beside=slots,
                 on_refused=happenings.refused,
                 on_ready=recovery.connected,
                 counters=counters,
@@ -75,7 +77,7 @@ class Daemon:
             handler = Handler(
                 tools,
                 consumer,
-                slots=len(tools.slots),
+                beside=slots,
                 on_idle=happenings.idle,
                 recovery=recovery,
                 observers=Observers([events, StatusLine(self._manager), *monitor.observers]),
@@ -96,7 +98,7 @@ class Daemon:
             updates.start()
             consumer.start(handler)
             monitor.start(compose_monitor.watched(tools, handler, consumer, updates, happenings.is_alive))
-            _log.info("worker started", queue=settings.worker_queue, slots=len(tools.slots))
+            _log.info("worker started", queue=settings.worker_queue, slots=slots)
             self._manager.ready()
             self._manager.status("waiting for runs")
             code = self._supervise(consumer, handler)

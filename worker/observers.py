@@ -1,6 +1,6 @@
 """Who is told how a worker's runs go: events for Flower, metrics, the status page, the service manager.
 
-Observers are told on the thread of the run's slot and must return at once; none of them can hold up or fail a run.
+Observers are told on the thread of the run and must return at once; none of them can hold up or fail a run.
 """
 
 from __future__ import annotations
@@ -32,6 +32,16 @@ class RunInWork:
     docker_submission: bool = False
 
 
+class Stage(StrEnum):
+    """What a run goes through, in this order."""
+
+    STAGING = "staging"
+    PARTICIPANT = "participant"
+    SCORING = "scoring"
+    PUBLISHING = "publishing"
+    """Its containers have ended: it takes no slot any more."""
+
+
 class RunEnd(StrEnum):
     """How this worker's hold on a run ended."""
 
@@ -56,13 +66,13 @@ class RunEnded:
 
 
 class RunObserver(Protocol):
-    """Each call may come from any slot's thread."""
+    """Each call may come from any run's thread."""
 
     def run_taken(self, run: RunInWork) -> None:
-        """It is in hand, and has a slot."""
+        """It is in hand, and begun."""
 
     def run_stage(self, run: RunInWork, stage: str) -> None:
-        """It has come to that stage: staging, participant, scoring, publishing."""
+        """It has come to that `Stage`."""
 
     def run_ended(self, run: RunInWork, ended: RunEnded) -> None:
         """It is no longer in hand."""

@@ -32,6 +32,7 @@ class Watched:
     version: str
     slots: int
     busy: Callable[[], int]
+    """Slots that are taken: less than the runs in work, where results of some are stored."""
     leases: Callable[[], int]
     """Leases held."""
     links: Mapping[str, Callable[[], bool]]

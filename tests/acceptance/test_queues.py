@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.bad_store import BadStore
 from tests.support.competition import Competition
 from tests.support.engine_events import EngineEvents
 from tests.support.private_queue import QUEUE, PrivateQueue, gated, next_message, statuses
@@ -18,6 +19,7 @@ from worker.exit_codes import ExitCode
 
 pytestmark = pytest.mark.acceptance
 
+PATIENCE = 60.0
 QUICKLY = 20.0  # not for ever, and a busy machine has its time
 FORMS: dict[str, dict[str, Any]] = {
     "x-max-priority": {"x-max-priority": 10},
@@ -121,6 +123,29 @@ def test_two_slots_work_two_runs_at_a_time(
         private_queue.open_gate()
         for submission in submissions:
             assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
+
+
+def test_while_results_are_stored_one_more_run_computes_and_the_others_wait(
+    private_queue: PrivateQueue, contest: Competition, store: BadStore, events: EngineEvents
+) -> None:
+    one, two, three = (contest.docker_submission() for _ in range(3))
+    holds = {run.task_id: store.hold("PUT", run.blob("stdout.txt")) for run in (one, two)}
+    with private_queue.worker() as daemon:
+        private_queue.publish(one)
+        assert holds[one.task_id].held.wait(PATIENCE)
+        private_queue.publish(two)
+        message = private_queue.publish(three)
+        assert holds[two.task_id].held.wait(PATIENCE)
+        assert private_queue.ready() == 1  # for whichever worker comes first
+        holds[two.task_id].let_go.set()
+        assert statuses(private_queue.end_of(two)) == ["running", "finished"]
+        events.wait(message, "start")
+        assert statuses(private_queue.end_of(three)) == ["running", "finished"]
+        assert statuses(private_queue.so_far(one)) == ["running"]
+        holds[one.task_id].let_go.set()
+        assert statuses(private_queue.end_of(one)) == ["running", "finished"]
+        assert daemon.stop() == ExitCode.OK
+    assert private_queue.ready() == 0
 
 
 @pytest.mark.parametrize("fault", ["wrong password", "absent vhost", "refused vhost", "refused updates vhost"])

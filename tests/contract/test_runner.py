@@ -31,7 +31,7 @@ def test_a_program_that_ends_by_itself(subject: Any, logs: LogPair) -> None:
     outcome = run(subject, subject.spec(program), logs)
     assert (outcome.reason, outcome.exit_code, outcome.oom_killed) == (ExitReason.EXITED, 7, False)
     assert not outcome.ok
-    assert 0.3 <= outcome.elapsed < 5
+    assert 0.2 <= outcome.elapsed < 5  # an engine notes a start when the program may have begun already
     assert logs.stdout.path.read_bytes() == b"42\n"
     assert logs.stderr.path.read_bytes() == b"hm\n"
     assert nothing_is_left(subject)

@@ -14,8 +14,10 @@ from tests.fleet.network import Host, network
 
 pytestmark = pytest.mark.acceptance
 _HOLD = """
+import signal
 from tests.fleet.network import network
 from worker.demo.signals import terminable
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
 with terminable(), network(2) as made:
     print(made.gateway, *(host.pid for host in made.hosts), flush=True)
     input()

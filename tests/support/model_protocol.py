@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.model_broker import Commit
-from tests.support.model_worker import SLOTS, TTL, Fate
+from tests.support.model_worker import BESIDE, SLOTS, TTL, Fate
 from tests.support.model_world import NAMES, World, body_of, chosen, task_of
 
 WORKERS = st.sampled_from(NAMES)
@@ -45,6 +45,13 @@ class Protocol(World, RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([TTL / 16, TTL / 4, TTL / 2, TTL]))
     def some_time_passes(self, seconds: float) -> None:
         self.time_passes(seconds)
+
+    @precondition(lambda self: self.ending())
+    @rule(nth=NTH)
+    def some_containers_end(self, nth: int) -> None:
+        worker, place = chosen(self.ending(), nth)
+        self.workers[worker].end_containers(place)
+        self.run_link(worker)
 
     @precondition(lambda self: self.ending())
     @rule(nth=NTH, fate=st.sampled_from(Fate), passing=st.booleans())
@@ -156,7 +163,9 @@ class Protocol(World, RuleBasedStateMachine):
     def nobody_takes_more_than_it_has_slots(self) -> None:
         for name, worker in self.workers.items():
             ours = [held for held in worker.in_work() if held.control.reason is None]
-            assert len(ours) <= SLOTS, f"{name} works {len(ours)} runs"
+            assert len(ours) <= SLOTS + BESIDE, f"{name} works {len(ours)} runs"
+            begun = [held for held in ours if not (held.computed or held.delivery.resumed)]
+            assert len(begun) <= SLOTS, f"{name} computes {len(begun)} runs"
 
     @invariant()
     def nobody_works_what_another_works(self) -> None:

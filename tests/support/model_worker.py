@@ -31,13 +31,14 @@ from worker.broker.updates import WithdrawnError
 from worker.host_usage import HostUsage
 from worker.kept.journal import Journals
 from worker.kept.records import PublishedRun
+from worker.observers import Stage
 from worker.runs.handling import Handler
 from worker.runs.in_hand import Held
 from worker.tools import Tools
 
 QUEUE = "runs"
 TTL = 16.0
-SLOTS = 2
+SLOTS = BESIDE = 2
 TERMINAL = {"finished", "failed"}
 
 
@@ -95,14 +96,15 @@ class ModelWorker:
             settings=_SETTINGS,
             updates=self,
             temp_dir=ModelFolders(),
-            slots=Slots([Share(), Share()]),
+            slots=Slots([Share()] * SLOTS),
             images=SimpleNamespace(release=lambda _run: None),
             journals=Journals(self.disk),
             sandbox=None,
         )
-        self.consumer = Consumer(cast("Any", None), LeaseTerms(QUEUE, self.name, TTL), slots=SLOTS, on_refused=_refused)
+        terms = LeaseTerms(QUEUE, self.name, TTL)
+        self.consumer = Consumer(cast("Any", None), terms, slots=SLOTS, beside=BESIDE, on_refused=_refused)
         recovery: Any = SimpleNamespace(claim=lambda _name: None, computing=0)
-        self.handler = Handler(cast("Tools", tools), self.consumer, slots=SLOTS, on_idle=_nothing, recovery=recovery)
+        self.handler = Handler(cast("Tools", tools), self.consumer, beside=BESIDE, on_idle=_nothing, recovery=recovery)
         self.link = cast("ModelLink", self.consumer._link)
         self.watch = cast("ModelWatch", self.consumer._watch)
         self.pool = cast("ModelPool", self.handler._pool)
@@ -118,6 +120,10 @@ class ModelWorker:
     def in_work(self) -> list[Held]:
         """What its slots work, those that are lost included."""
         return [args[-1] for _work, args in self.pool.begun] if self.alive else []
+
+    def end_containers(self, place: int) -> None:
+        """From now on that run takes no slot: its results are stored."""
+        self.handler._on_stage(self.in_work()[place], Stage.PUBLISHING)
 
     def end_run(self, place: int, fate: Fate, *, passing: bool = False) -> None:
         """The slot does the rest of that run; nothing of an earlier one of the same message may be left.

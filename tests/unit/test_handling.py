@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -26,7 +27,7 @@ from worker.kept.folders import TempDir
 from worker.kept.image_stock import ImageStock
 from worker.kept.journal import Journals
 from worker.kept.journal_record import Record, Terminal
-from worker.observers import Observers, RunEnd, RunEnded, RunInWork
+from worker.observers import Observers, RunEnd, RunEnded, RunInWork, Stage
 from worker.run_control import InterruptedRunError
 from worker.runs import attempt
 from worker.runs.handling import Handler
@@ -34,6 +35,7 @@ from worker.runs.pipeline import Told
 from worker.runs.recovery import Recovery
 from worker.tools import Tools
 
+PATIENCE = 20.0
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
 
 
@@ -80,13 +82,14 @@ class Updates:
 class Observer:
     def __init__(self) -> None:
         self.taken: list[RunInWork] = []
+        self.stages: list[tuple[str, str]] = []
         self.ended: list[tuple[RunInWork, RunEnded]] = []
 
     def run_taken(self, run: RunInWork) -> None:
         self.taken.append(run)
 
     def run_stage(self, run: RunInWork, stage: str) -> None:
-        raise AssertionError(f"{run} has come to {stage} without a pipeline")
+        self.stages.append((run.message_id, stage))
 
     def run_ended(self, run: RunInWork, ended: RunEnded) -> None:
         self.ended.append((run, ended))
@@ -124,7 +127,7 @@ class Desk:
         self.handler = Handler(
             cast("Tools", tools),
             self.settler,
-            slots=1,
+            beside=1,
             on_idle=self._on_idle,
             recovery=recovery,
             observers=Observers([self.observer]),
@@ -140,7 +143,7 @@ class Desk:
     def _work(
         self, request: Any, _tools: Any, _control: Any, afterwards: ExitStack, *, last_attempt: bool, on_stage: Any
     ) -> Told:
-        del on_stage
+        self.on_stage = on_stage
         afterwards.callback(self.afterwards)
         self.worked.append((request.message_id, last_attempt))
         return Told(self.script())
@@ -193,6 +196,48 @@ def test_a_bug_in_taking_away_what_a_run_left_stops_no_slot(desk: Desk) -> None:
     desk.afterwards = fail
     assert desk.deliver(message()) == [(Settlement.ACK, "7")]
     assert desk.idle == 1
+
+
+def test_a_run_whose_containers_have_ended_takes_no_slot(desk: Desk) -> None:
+    def figures() -> tuple[int, int, int]:
+        return desk.handler.busy, desk.handler.busy_slots, desk.handler.room
+
+    def script() -> State:
+        desk.on_stage(Stage.SCORING)
+        assert figures() == (1, 1, 0)
+        desk.on_stage(Stage.PUBLISHING)
+        assert figures() == (1, 0, 1)
+        return State.FINISHED
+
+    desk.script = script
+    assert desk.deliver(message()) == [(Settlement.ACK, "7")]
+    assert desk.observer.stages == [("message-1", "scoring"), ("message-1", "publishing")]
+    assert desk.settler.looks == 1
+
+
+def test_no_more_runs_are_in_hand_than_their_results_may_wait(desk: Desk) -> None:
+    def first() -> State:
+        desk.on_stage(Stage.PUBLISHING)
+        desk.script = second
+        desk.handler.on_delivery(Delivery("8", False, message(id="message-2"), {}, JSON))
+        assert at_work.wait(PATIENCE)
+        return State.FINISHED
+
+    def second() -> State:
+        rooms.append(desk.handler.room)
+        desk.on_stage(Stage.PUBLISHING)
+        rooms.append(desk.handler.room)
+        at_work.set()
+        return State.FINISHED
+
+    rooms: list[int] = []
+    at_work = threading.Event()
+    desk.script = first
+    desk.handler.on_delivery(Delivery("7", False, message(), {}, JSON))
+    assert at_work.wait(PATIENCE)
+    desk.handler.close()
+    assert rooms == [0, 0]
+    assert sorted(hold for _how, hold in desk.settler.settled) == ["7", "8"]
 
 
 def test_a_passing_fault_is_another_attempt(desk: Desk) -> None:

@@ -25,6 +25,7 @@ _log = structlog.get_logger(__name__)
 class Consumer:
     """Takes messages for `slots` runs at a time, on terms that say for how long each is ours.
 
+    Where they are leased, `beside` more may be in hand of runs that need no slot any more.
     `on_ready` is called on the link's thread whenever messages can come (again), with whether they are leased: what
     was ours before is in hand again by then.
     """
@@ -35,6 +36,7 @@ class Consumer:
         terms: LeaseTerms,
         *,
         slots: int,
+        beside: int = 0,
         on_refused: Callable[[str], None],
         on_ready: Callable[[bool], None] = lambda _leased: None,
         counters: Counters = NO_COUNTERS,
@@ -42,7 +44,7 @@ class Consumer:
         self._queue = terms.queue
         self._on_ready = on_ready
         self._slots = slots
-        self._holding = Holding(terms, slots=slots, counters=counters)
+        self._holding = Holding(terms, slots=slots, beside=beside, counters=counters)
         self._counters = counters
         self._connection: BlockingConnection | None = None
         self._link = AmqpLink(settings, self, name="intake", on_refused=on_refused, counters=counters)

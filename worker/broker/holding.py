@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 class Holding:
     """What one worker holds, by its `ledger`."""
 
-    def __init__(self, terms: LeaseTerms, *, slots: int, counters: Counters = NO_COUNTERS) -> None:
+    def __init__(self, terms: LeaseTerms, *, slots: int, beside: int = 0, counters: Counters = NO_COUNTERS) -> None:
         self.taker: Taker | None = None
         self.ledger = SharedLedger()
         self.leasing = bool(terms.ttl)
@@ -45,6 +45,7 @@ class Holding:
         self.paused = False
         self.terms = terms
         self._slots = slots
+        self._beside = beside
         self._counters = counters
         self._queues = ExpiringQueues()
         self._unblocked_at = -math.inf  # when the broker took messages from us again; math.inf while it takes none
@@ -63,7 +64,12 @@ class Holding:
     @property
     def has_slot(self) -> bool:
         """True while one may be taken up again that was in work here before."""
-        return self.taking and len(self.ledger) < self._slots
+        return self.taking and len(self.ledger) < self._most
+
+    @property
+    def _most(self) -> int:
+        """Messages in hand; without leases no more are to be than can be begun at once."""
+        return self._slots + self._beside if self.leasing else self._slots
 
     def connected(self, connection: BlockingConnection) -> None:
         """Finds out whether there can be leases, and has the channel that everything happens on."""
@@ -106,7 +112,7 @@ class Holding:
             self._add(Hold(delivery, received.tag))
             return
         delivery = replace(delivery, leased=True)
-        if len(self.ledger) + 1 >= self._slots or self._the_taker.room <= 1:  # before the commit sends the next
+        if len(self.ledger) + 1 >= self._most or self._the_taker.room <= 1:  # before the commit sends the next
             self._the_channel.stop_consuming()
         until = self._trusted_after(lambda channel: channel.lease([(received.tag, delivery)]))
         self._add(Hold(delivery, None, until))

@@ -7,10 +7,10 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from worker.observers import RunEnded, RunInWork
+from worker.observers import RunEnded, RunInWork, Stage
 
 _REMEMBERED = 50
-_PROGRAMS = {"participant", "scoring"}
+_PROGRAMS: set[str] = {Stage.PARTICIPANT, Stage.SCORING}
 
 
 @dataclass(frozen=True, slots=True)

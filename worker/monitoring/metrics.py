@@ -8,7 +8,7 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from worker.counters import Direction
-from worker.observers import RunEnd, RunEnded, RunInWork
+from worker.observers import RunEnd, RunEnded, RunInWork, Stage
 
 PREFIX = "codalab_worker"
 FAULTS = {
@@ -21,7 +21,7 @@ FAULTS = {
     "MessageFault": "message",
     "CancelledFault": "cancelled",
 }
-STAGES = ("staging", "participant", "scoring", "publishing")
+STAGES: tuple[str, ...] = tuple(Stage)
 LINKS = ("intake", "updates")
 _OTHER = "other"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400

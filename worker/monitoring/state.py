@@ -27,8 +27,8 @@ class State(Collector):
         """All of them."""
         watched = self._watched
         yield _gauge("info", "Always 1; the version is a label.", {watched.version: 1}, "version")
-        yield _gauge("slots", "Runs that may be in work at a time.", watched.slots)
-        yield _gauge("busy_slots", "Runs in work.", watched.busy())
+        yield _gauge("slots", "Runs that may be staged or computed at a time.", watched.slots)
+        yield _gauge("busy_slots", "Runs that are staged or computed.", watched.busy())
         yield _gauge("leases_held", "Leases held on runs in work.", watched.leases())
         links = {name: int(up()) for name, up in watched.links.items()}
         yield _gauge("broker_up", "1 while that connection to the broker is up.", links, "link")

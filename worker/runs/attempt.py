@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 
 import structlog
 
@@ -13,12 +12,13 @@ from protocol.addressee import Addressee
 from protocol.faults import CancelledFault, Fault, LastingFault, PassingFault
 from protocol.run import RunRequest
 from worker.broker.delivery import Settlement
-from worker.observers import Observers, RunEnd, RunEnded
+from worker.observers import RunEnd, RunEnded
 from worker.run_control import InterruptedRunError
 from worker.runs.in_hand import Held
 from worker.runs.pipeline import work
 from worker.runs.recovery import abandon
 from worker.runs.reporting import reporter
+from worker.stages.containers import OnStage
 from worker.tools import Tools
 
 MAX_ATTEMPTS = 3
@@ -45,7 +45,7 @@ class Attempt:
 
 
 def make_attempt(
-    request: RunRequest, held: Held, tools: Tools, observers: Observers, afterwards: ExitStack, *, cancelled: bool
+    request: RunRequest, held: Held, tools: Tools, on_stage: OnStage, afterwards: ExitStack, *, cancelled: bool
 ) -> Attempt:
     """Works the run, or tells the site why not: it was `cancelled`, or too many attempts were made. Never raises.
 
@@ -64,7 +64,6 @@ def make_attempt(
             reporter(Addressee(request.task_id, request.secret), tools, held.control, journal).failed(fault)
         else:
             last = held.run.attempt >= MAX_ATTEMPTS
-            on_stage = partial(observers.run_stage, held.run)
             fault = work(request, tools, held.control, afterwards, last_attempt=last, on_stage=on_stage).fault
         settlement, end = Settlement.ACK, _end(fault)
     except InterruptedRunError:

@@ -18,6 +18,7 @@ from worker.kept.disk import room_needed
 from worker.kept.folders import RunFolder
 from worker.kept.journal_record import Published, Staged
 from worker.kept.records import PublishedRun, StagedRun
+from worker.observers import Stage
 from worker.run_control import InterruptedRunError, Interruption
 from worker.runs.reporting import Reporter
 from worker.runs.starting_over import StartOverError, lost_its_engine
@@ -90,18 +91,18 @@ def _staged_to_published(
     request: RunRequest, folder: RunFolder, context: RunContext, reporter: Reporter
 ) -> PublishedRun:
     context.control.check()
-    context.on_stage("staging")
+    context.on_stage(Stage.STAGING)
     staged = _staged(request, folder, context, reporter)
     context.control.check()
     with _share(context) as share:
         holding = replace(context, share=share)
         with live_results(request, folder, context.tools):
-            context.on_stage("participant")
+            context.on_stage(Stage.PARTICIPANT)
             executed = execute(staged, holding)
-            context.on_stage("scoring")
+            context.on_stage(Stage.SCORING)
             scored = score(executed, holding)
     context.control.check()
-    context.on_stage("publishing")
+    context.on_stage(Stage.PUBLISHING)
     published = publish(scored, context)
     context.journal.note(published=Published.of(published))
     return published

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -22,7 +23,7 @@ from worker.broker.delivery import Delivery, Settlement
 from worker.counters import NO_COUNTERS, Counters
 from worker.kept.remembered import Remembered
 from worker.logs import bind_run
-from worker.observers import Observers, RunInWork
+from worker.observers import Observers, RunInWork, Stage
 from worker.run_control import Claim, InterruptedRunError, Interruption, RunControl
 from worker.runs.attempt import make_attempt
 from worker.runs.in_hand import Arrival, Held, InHand
@@ -55,14 +56,17 @@ class Settler(Protocol):
 
 
 class Handler:
-    """Works deliveries in `slots` threads, and calls `on_idle` whenever one of them has nothing left to do."""
+    """Works deliveries, as many at a time as there are slots, and calls `on_idle` whenever one has come to its end.
+
+    `beside` more may be in hand: while the results of a run are stored and told, another has its slot.
+    """
 
     def __init__(
         self,
         tools: Tools,
         settler: Settler,
         *,
-        slots: int,
+        beside: int = 0,
         on_idle: Callable[[], None],
         recovery: Recovery,
         observers: Observers | None = None,
@@ -76,8 +80,9 @@ class Handler:
         self._counters = counters
         self._in_hand = InHand(settler.is_held, ended=tools.journals.confirmed())
         self._revoked = Remembered(_REVOKED)
-        self._slots = slots
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
+        self._slots = len(tools.slots)
+        self._most = self._slots + beside
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="run")
 
     @property
     def busy(self) -> int:
@@ -87,7 +92,12 @@ class Handler:
     @property
     def room(self) -> int:
         """How many runs could be begun at once: lost ones count until their containers are gone, too."""
-        return self._slots - len(self._in_hand) - self._recovery.computing
+        return min(self._slots - self.busy_slots, self._most - len(self._in_hand))
+
+    @property
+    def busy_slots(self) -> int:
+        """Slots with a run that is staged or computed, or with containers of an earlier process."""
+        return self._in_hand.in_slots + self._recovery.computing
 
     def active(self) -> tuple[RunInWork, ...]:
         """The runs in work, as others may see them."""
@@ -195,7 +205,8 @@ class Handler:
     def _attempt_and_settle(self, request: RunRequest, held: Held, afterwards: ExitStack) -> None:
         """Settles at once: where an end is told and its message not settled, a lost lease has it told twice."""
         cancelled = request.message_id in self._revoked
-        attempt = make_attempt(request, held, self._tools, self._observers, afterwards, cancelled=cancelled)
+        on_stage = partial(self._on_stage, held)
+        attempt = make_attempt(request, held, self._tools, on_stage, afterwards, cancelled=cancelled)
         delivery = self._in_hand.leave(held, ended=attempt.settlement is Settlement.ACK)
         if delivery:
             if attempt.settlement is Settlement.GIVE_BACK:
@@ -206,6 +217,12 @@ class Handler:
             attempt = attempt.lost()
             self._settler.look_again()
         self._observers.run_ended(held.run, attempt.ended)
+
+    def _on_stage(self, held: Held, stage: Stage) -> None:
+        self._observers.run_stage(held.run, stage)
+        if stage is Stage.PUBLISHING:
+            self._in_hand.computed(held)
+            self._settler.look_again()
 
 
 def _in_work(request: RunRequest, delivery: Delivery, limit: float) -> RunInWork:

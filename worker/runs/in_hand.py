@@ -38,6 +38,8 @@ class Held:
     delivery: Delivery
     control: RunControl
     run: RunInWork
+    computed: bool = False
+    """Its containers have ended: what is left to do takes no slot."""
 
 
 class InHand:
@@ -70,6 +72,11 @@ class InHand:
         """Waits until no work on the same run is left that was lost earlier: its containers are about to go."""
         with self._lock:
             self._lock.wait_for(lambda: self._comes_first(held))
+
+    def computed(self, held: Held) -> None:
+        """Its containers have ended: its slot is another's."""
+        with self._lock:
+            held.computed = True
 
     def leave(self, held: Held, *, ended: bool) -> Delivery | None:
         """The run is over (`ended`) or given back; returns the delivery to settle, None where it was lost."""
@@ -117,6 +124,12 @@ class InHand:
         """Waits until nothing is in work, `timeout` seconds at most; says whether it came to that."""
         with self._lock:
             return self._lock.wait_for(lambda: not (self._working or self._lost), timeout)
+
+    @property
+    def in_slots(self) -> int:
+        """Those that compute, or will: lost ones count until their containers are gone."""
+        with self._lock:
+            return sum(not held.computed for held in (*self._working.values(), *self._lost))
 
     def __len__(self) -> int:
         with self._lock:

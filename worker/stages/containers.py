@@ -29,6 +29,7 @@ from sandbox.slots import Share
 from worker.kept.disk import check_room
 from worker.kept.journal import RunJournal
 from worker.kept.records import StagedRun
+from worker.observers import Stage
 from worker.run_control import RunControl
 from worker.stages.admission import time_limit
 from worker.stages.bounding import organisers_bounds, participants_bounds
@@ -50,8 +51,8 @@ class _Command(TypedDict):
     environment: Mapping[str, str]
 
 
-OnStage = Callable[[str], None]
-"""Called with the name of the stage that the run has come to: staging, participant, scoring, publishing."""
+OnStage = Callable[[Stage], None]
+"""Called with the stage that the run has come to."""
 
 
 @dataclass(frozen=True, slots=True)
