@@ -27,7 +27,7 @@ _NAME, _INSIDE = "wall", "inside"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT = 60.0
 _INODE = 256  # bytes
-_OPTIONS = "loop,nosuid,nodev,noatime"
+_OPTIONS = "loop,nosuid,nodev,noatime,noinit_itable"
 _FORMAT = tuple(f"-q -F -m 0 -b 4096 -I {_INODE} -O ^has_journal,^resize_inode -E lazy_itable_init=1,nodiscard".split())
 _MIB = 1 << 20
 # What ext4 keeps for itself besides inodes, measured from 1 MiB to 200 GiB: a fiftieth for writes under way, 16 MiB
@@ -65,6 +65,11 @@ def make_wall(root: Path, most: Usage) -> None:
     inodes = str(most.names + _SPARE_INODES)
     _run("mkfs.ext4", *_FORMAT, "-N", inodes, str(image))
     _run("mount", "-t", "ext4", "-o", _OPTIONS, str(image), str(inside))
+
+
+def move_wall(root: Path, new_root: Path) -> None:
+    """Moves a wall that has nothing behind it yet to another folder of the same disk. Raises `OSError`."""
+    (root / _NAME).rename(new_root / _NAME)  # what is mounted below a folder goes with it
 
 
 def put_behind(root: Path, folders: Sequence[Path]) -> None:

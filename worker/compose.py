@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,11 @@ from worker.kept.abandoned import remove_abandoned
 from worker.kept.disk import watched_disks
 from worker.kept.folders import TempDir, identity
 from worker.kept.journal import Journals
+from worker.kept.walls import Walls
 from worker.profiles import make_profiles
 from worker.set_up import SetUpError, UnreachableError
 from worker.shares import share_out
+from worker.stages.bounding import most
 from worker.storage.store import Store
 from worker.storage.transfer import Transfers
 from worker.tools import Progress, Tools, UpdateSink
@@ -121,7 +123,9 @@ def tools(
     try:
         with Transfers(counters) as transfers:
             cache = None if store else bundle_cache(settings, transfers, counters)
-            yield _gathered(settings, updates, held, store or transfers, cache, progress, counters)
+            gathered = _gathered(settings, updates, held, store or transfers, cache, progress, counters)
+            with closing(gathered.walls) if gathered.walls else nullcontext():
+                yield gathered
     finally:
         held.close()
 
@@ -161,7 +165,7 @@ def _gathered(
         slots=Slots(shares),
         disks=watched_disks(temp_dir.path, engine, host),
         remapped_root=host.remapped_root,
-        walls=walls,
+        walls=Walls(temp_dir.walls, most(settings)) if walls else None,
         cache=cache,
         progress=progress,
     )

@@ -62,6 +62,8 @@ class Daemon:
         with closing(monitor), compose.tools(settings, updates, counters=counters) as tools:
             recovery = Recovery(tools)
             recovery.sweep()
+            if tools.walls:
+                tools.walls.keep_ready(len(tools.slots))
             slots = len(tools.slots)
             consumer = Consumer(
                 connections.runs,

@@ -17,6 +17,7 @@ from worker.bundles.cache import BundleCache
 from worker.kept.folders import TempDir
 from worker.kept.image_stock import ImageStock
 from worker.kept.journal import Journals
+from worker.kept.walls import Walls
 from worker.profiles import Profiles
 from worker.storage.store import Store
 
@@ -65,8 +66,8 @@ class Tools:
 
     `worker_id` goes on every container's labels. `remapped_root` is who a container's root is on the host (uid, gid),
     where that is not root itself. `slots` are what runs are dealt of the host while they compute. `disks` are what must
-    have room for a run: the temp dir, and the engine's own folder where it is seen. `walls` says whether file systems
-    of a fixed size may be mounted.
+    have room for a run: the temp dir, and the engine's own folder where it is seen. `walls` makes file systems of
+    a fixed size; None where none can be mounted.
     """
 
     settings: Settings
@@ -81,6 +82,6 @@ class Tools:
     slots: Slots
     disks: tuple[Path, ...]
     remapped_root: tuple[int, int] | None = None
-    walls: bool = False
+    walls: Walls | None = None
     cache: BundleCache | None = None
     progress: Progress | None = field(default=None, repr=False)

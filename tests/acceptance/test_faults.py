@@ -181,7 +181,7 @@ def nothing_is_left(scene: Scene, worker: WorkerProcess, client: docker.DockerCl
         and scene.queue.leased(worker) == 0
         and mine.isdisjoint(one.labels[RUN] for one in everyone)
         and list((worker.temp_dir / "runs").iterdir()) == []
-        and mounted_below(worker.temp_dir) == []
+        and mounted_below(worker.temp_dir / "runs") == []
     )
 
 

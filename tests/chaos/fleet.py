@@ -68,7 +68,7 @@ class Member:
     def leftovers(self) -> int:
         """Run folders and mounts."""
         temp = self.folder / "temp"
-        return len(list((temp / "runs").iterdir())) + len(mounted_below(temp))
+        return len(list((temp / "runs").iterdir())) + len(mounted_below(temp / "runs"))
 
     def bugs(self) -> list[str]:
         """What its log calls one."""

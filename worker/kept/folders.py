@@ -105,6 +105,8 @@ class TempDir:
         """Where `worker.kept.journal` keeps its records."""
         self.images = path / "images.json"
         """Where `worker.kept.pulled_images` notes which images this worker pulled."""
+        self.walls = path / "walls"
+        """Where `worker.kept.walls` keeps those that no run has yet."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _lock(path / LOCK_NAME)
         for folder in (self._runs, self._rejected, self.journal):

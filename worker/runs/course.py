@@ -94,6 +94,8 @@ def _staged_to_published(
     context.on_stage(Stage.STAGING)
     staged = _staged(request, folder, context, reporter)
     context.control.check()
+    if context.tools.walls:
+        context.tools.walls.refill()
     with _share(context) as share:
         holding = replace(context, share=share)
         with live_results(request, folder, context.tools):

@@ -16,7 +16,7 @@ from worker.kept.records import Programs, StagedRun
 from worker.stages.bounding import participants_folders
 from worker.stages.pulling import ingestion_image, participant_image, program_image
 from worker.stages.reading import read_programs
-from worker.stages.walling import begin_wall, wall_off
+from worker.stages.walling import wall_off
 from worker.tools import Progress, Tools
 
 FETCH_DEADLINE = 3600.0  # seconds for all bundles of a run
@@ -29,7 +29,7 @@ def stage(request: RunRequest, folder: RunFolder, tools: Tools, cancellation: Ca
     Whether a wall is needed is known beforehand of docker submissions only. Raises the fault to tell, or `Cancelled`.
     """
     with ThreadPoolExecutor(4, thread_name_prefix="stage") as pool:
-        wall = pool.submit(begin_wall, folder, tools) if tools.walls and request.submission else None
+        wall = pool.submit(tools.walls.make, folder.root) if tools.walls and request.submission else None
         theirs = pool.submit(copy_context().run, participant_image, request, tools, cancellation)
         organisers = pool.submit(copy_context().run, program_image, request, tools, cancellation)
         notes = pool.submit(copy_context().run, _fetch, request, folder, tools, cancellation)
@@ -93,7 +93,7 @@ def _prepare(
         written.add(folder.results)
     theirs = participants_folders(request, folder, programs)
     if tools.walls and theirs:
-        wall_off(folder, theirs, tools, wall)
+        wall_off(folder, theirs, tools.walls, wall)
     for path in written:
         path.chmod(_WHERE_CONTAINERS_WRITE)
     if tools.remapped_root:  # organisers' programs write as root anywhere in the run's folder

@@ -10,23 +10,17 @@ import structlog
 
 from protocol.faults import ParticipantFault
 from sandbox.logs import size
-from sandbox.wall import WallError, make_wall, put_behind, take_down
+from sandbox.wall import WallError, put_behind, take_down
 from worker.archives.copying import copy_folder
 from worker.archives.tree import remove_tree
 from worker.kept.disk import is_full
 from worker.kept.folders import RunFolder
-from worker.stages.bounding import most
-from worker.tools import Tools
+from worker.kept.walls import Walls
 
 _log = structlog.get_logger(__name__)
 
 
-def begin_wall(folder: RunFolder, tools: Tools) -> None:
-    """Makes the wall while there is nothing to put behind it yet. Raises `WallError` or `OSError`."""
-    make_wall(folder.root, most(tools.settings))
-
-
-def wall_off(folder: RunFolder, folders: Sequence[Path], tools: Tools, begun: Future[None] | None) -> None:
+def wall_off(folder: RunFolder, folders: Sequence[Path], walls: Walls, begun: Future[None] | None) -> None:
     """One wall around all of them; what they hold already moves behind it. Without one, the watch has to do.
 
     Raises `ParticipantFault` where what the site sent in place of a docker submission's results does not fit.
@@ -36,14 +30,14 @@ def wall_off(folder: RunFolder, folders: Sequence[Path], tools: Tools, begun: Fu
         if begun:
             begun.result()
         else:
-            begin_wall(folder, tools)
+            walls.make(folder.root)
         put_behind(folder.root, folders)
     except WallError as error:
         _log.warning("no wall for this run, its output is watched only", reason=str(error))
         take_down(folder.root)
     for path, aside in zip(folders, given, strict=True):
         if aside:
-            _bring_back(aside, path, tools)
+            _bring_back(aside, path, walls.most.size)
 
 
 def _set_aside(path: Path, aside: Path) -> Path | None:
@@ -55,12 +49,12 @@ def _set_aside(path: Path, aside: Path) -> Path | None:
     return aside
 
 
-def _bring_back(aside: Path, path: Path, tools: Tools) -> None:
+def _bring_back(aside: Path, path: Path, limit: int) -> None:
     try:
         copy_folder(aside, path)
     except OSError as error:
         if not (path.is_mount() and is_full(error)):
             raise
-        limit = size(tools.settings.worker_output_limit)
-        raise ParticipantFault(f"Your submission's results are larger than the limit of {limit} for output.") from error
+        larger = f"larger than the limit of {size(limit)} for output"
+        raise ParticipantFault(f"Your submission's results are {larger}.") from error
     remove_tree(aside)

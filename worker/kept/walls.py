@@ -1,0 +1,82 @@
+"""Walls for runs, some made before there is a run for them: one that has come does not wait for mkfs and mount."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+
+from sandbox.usage import Usage
+from sandbox.wall import WallError, make_wall, move_wall, take_down
+from worker.archives.tree import remove_tree
+
+_log = structlog.get_logger(__name__)
+
+
+class Walls:
+    """Makes walls that hold `most` each. Once `keep_ready` was called some wait in `place`, on the disk of the runs.
+
+    Those are made one at a time, on a thread of its own. Its calls may come from any thread.
+    """
+
+    def __init__(self, place: Path, most: Usage) -> None:
+        self._place = place
+        self.most = most
+        self._ready: list[Path] = []
+        self._missing = 0
+        self._lock = threading.Lock()
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="wall")  # without a thread until one is wanted
+
+    def keep_ready(self, count: int) -> None:
+        """Begins to make so many; what an earlier process left of its own is removed."""
+        self._clear()
+        self._missing = count
+        self.refill()
+
+    def make(self, root: Path) -> None:
+        """Has a wall in that folder of a run, with nothing behind it yet. Raises `WallError` or `OSError`."""
+        if spare := self._taken():
+            move_wall(spare, root)
+            spare.rmdir()
+        else:
+            make_wall(root, self.most)
+
+    def refill(self) -> None:
+        """Has those made anew that were taken, beside whatever comes next."""
+        with self._lock:
+            missing, self._missing = self._missing, 0
+        for _ in range(missing):
+            self._maker.submit(self._make_ready)
+
+    def close(self) -> None:
+        """Removes those that no run has."""
+        self._maker.shutdown(cancel_futures=True)
+        self._clear()
+
+    def _taken(self) -> Path | None:
+        with self._lock:
+            if not self._ready:
+                return None
+            self._missing += 1
+            return self._ready.pop()
+
+    def _make_ready(self) -> None:
+        spare = self._place / uuid4().hex[:8]
+        try:
+            spare.mkdir(mode=0o700, parents=True)
+            make_wall(spare, self.most)
+        except (WallError, OSError) as error:  # a run that needs one finds out for itself
+            _log.info("no wall could be made ahead", reason=str(error))
+        else:
+            with self._lock:
+                self._ready.append(spare)
+
+    def _clear(self) -> None:
+        with self._lock:
+            self._ready.clear()
+        if self._place.is_dir():
+            take_down(self._place)
+            remove_tree(self._place)
