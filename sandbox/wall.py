@@ -88,12 +88,14 @@ def take_down(root: Path) -> None:
 
     No error where nothing is. Raises `WallError` where a mount stays.
     """
-    for mounted in reversed(_mounts_below(root)):
-        try:
-            _run("umount", "--", mounted)
-        except WallError as error:
-            _log.info("unmounted while in use", reason=str(error))
-            _run("umount", "--lazy", "--", mounted)
+    if not (mounted := _mounts_below(root)):
+        return
+    try:
+        _run("umount", "--", *reversed(mounted))
+    except WallError as error:
+        _log.info("unmounted while in use", reason=str(error))
+        if left := _mounts_below(root):
+            _run("umount", "--lazy", "--", *reversed(left))
 
 
 def why_no_wall(root: Path, engine: ContainerEngine, *, image: Image | None = None) -> str:
