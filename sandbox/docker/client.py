@@ -11,6 +11,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import create_api_error_from_http_exception
 from docker.tls import TLSConfig
+from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnectionPool
 from docker.types import CancellableStream
 from requests import HTTPError, PreparedRequest, Response
 
@@ -44,6 +45,14 @@ class EngineClient(APIClient):
             max_pool_size=_CONNECTIONS,
         )
         self.trust_env = False  # no proxy and no .netrc between us and the engine
+        if host.startswith("unix://"):
+            self._keep_connections(host, timeout)
+
+    def _keep_connections(self, host: str, timeout: float) -> None:
+        """The SDK's own adapter makes a pool for each path that is asked for, and keeps no connection for the next."""
+        if isinstance(theirs := self.get_adapter(self.base_url), UnixHTTPAdapter):
+            theirs.pools.clear()
+        self.mount(self.base_url, _KeptConnections(host.removeprefix("unix://"), timeout))
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # noqa: ANN401 - requests' own signature
         """Sends with a time-out also where the SDK asks for none: in attach, pull and import."""
@@ -88,6 +97,23 @@ class EngineClient(APIClient):
         if self._latest is not None:
             with suppress(OSError, AttributeError):  # it ended by itself at this very moment
                 CancellableStream(iter(()), self._latest).close()
+
+
+class _KeptConnections(UnixHTTPAdapter):
+    """Connections to a socket that serve one request after another."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__(path, timeout, max_pool_size=_CONNECTIONS)  # type: ignore[arg-type] # a fraction is fine
+
+    def get_connection(self, url: str | bytes, proxies: Mapping[str, str] | None = None) -> UnixHTTPConnectionPool:
+        """The one pool that there is."""
+        del url
+        return super().get_connection("http+docker://localhost", proxies)
+
+    def close(self) -> None:
+        """Closes those that serve nobody."""
+        self.pools.clear()
+        super().close()
 
 
 def _tls_config(tls: EngineTls) -> TLSConfig:

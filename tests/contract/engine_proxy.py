@@ -25,6 +25,11 @@ class EngineProxy:
         """Let nothing more through on the present connections; new ones work."""
         self._frozen = {end for pair in self._pairs for end in pair}
 
+    @property
+    def connections(self) -> int:
+        """How many there have been since the last reset."""
+        return len(self._pairs)
+
     def reset(self) -> int:
         """Close all connections there are, and tell how many; new ones are welcome."""
         pairs, self._pairs = self._pairs, []

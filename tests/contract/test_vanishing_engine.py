@@ -53,6 +53,17 @@ def test_no_engine_at_all(tmp_path: Path) -> None:
         DockerEngine(f"unix://{tmp_path}/none.sock")
 
 
+def test_a_connection_serves_many_requests_and_one_that_was_closed_meanwhile_none(
+    engine: DockerEngine, proxy: EngineProxy
+) -> None:
+    for _ in range(3):
+        proxy.reset()
+        for _ in range(5):
+            assert engine.find_image("none/such:1") is None
+            assert engine.find_containers({"none": "such"}) == ()
+        assert proxy.connections == 1
+
+
 def test_an_engine_that_goes_away_ends_a_wait_and_every_later_call(
     real: Any, engine: DockerEngine, proxy: EngineProxy
 ) -> None:
