@@ -262,6 +262,13 @@ class ContainerEngine(Protocol):
         """Whether it was sent a signal from outside: by this worker, somebody else, or the engine itself at its end."""
         ...
 
+    def was_crowded(self, container: str) -> bool:
+        """Whether the kernel refused it a process or a thread, as it had as many as it may have; False: none known of.
+
+        This costs microseconds. To be asked now and then while it runs, and at its end: it is not remembered for ever.
+        """
+        ...
+
     def was_up_at(self, moment: float) -> bool | None:
         """Whether this engine, and not one before its restart, saw that moment (epoch seconds); None: nobody knows."""
         ...
