@@ -108,7 +108,7 @@ def test_who_had_too_many_processes_and_did_well_all_the_same_finds_a_note(
     arena: Arena, runs: Mapping[str, Submission]
 ) -> None:
     note = f"your program{CROWDED.removeprefix(' It').removesuffix('.')}"
-    noted = {name for name, run in runs.items() if arena.here.told(run) and note in run.text("stderr.txt")}
+    noted = {name for name, run in runs.items() if arena.here.told(run) and note.encode() in run.read("stderr.txt")}
     assert noted == {"one process too many, and no harm done"}
 
 
