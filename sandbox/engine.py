@@ -263,9 +263,9 @@ class ContainerEngine(Protocol):
         ...
 
     def was_crowded(self, container: str) -> bool:
-        """Whether the kernel refused it a process or a thread, as it had as many as it may have; False: none known of.
+        """Whether the kernel refused it a process, having as many as it may; False also where nobody can tell.
 
-        This costs microseconds. To be asked now and then while it runs, and at its end: it is not remembered for ever.
+        It costs microseconds, and is to be asked now and then while it runs, too: it is not remembered for ever.
         """
         ...
 

@@ -17,7 +17,10 @@ from pathlib import Path
 import structlog
 
 _DEVICE = Path("/dev/kmsg")
-_REFUSAL = re.compile(rb"^[^;\n]*;cgroup: fork rejected by pids controller in \S*([0-9a-f]{64})")
+# What comes from user space has a number above 7 in front.
+_REFUSAL = re.compile(rb"[0-7],[^;\n]*;cgroup: fork rejected by pids controller in (\S*)\n")
+_REST = re.compile(rb"[0-7],[^;\n]*;(/\S*)\n")
+_ID = re.compile(rb".*([0-9a-f]{64})")
 # Bytes of the longest record that the kernel hands out.
 _RECORD = 8192
 # Containers that are remembered; those of other workers on the host are among them.
@@ -34,6 +37,7 @@ class KernelLog:
 
     def __init__(self, device: Path = _DEVICE) -> None:
         self._refused: deque[str] = deque(maxlen=_MOST)
+        self._rest_is_due = False
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         try:
@@ -45,8 +49,7 @@ class KernelLog:
         """Whether a process or a thread was refused to it, because it had as many as it may have."""
         with self._lock:
             while record := self._next():
-                if found := _REFUSAL.match(record):
-                    self._refused.append(found[1].decode())
+                self._note(record)
             return container in self._refused
 
     def close(self) -> None:
@@ -55,6 +58,15 @@ class KernelLog:
             if self._descriptor is not None:
                 os.close(self._descriptor)
             self._descriptor = None
+
+    def _note(self, record: bytes) -> None:
+        """The kernel writes that line in two parts: where others came between them, each is a record of its own."""
+        found = _REFUSAL.match(record) or (_REST.match(record) if self._rest_is_due else None)
+        if not found:
+            return
+        self._rest_is_due = not found[1]
+        if container := _ID.match(found[1]):
+            self._refused.append(container[1].decode())
 
     def _next(self) -> bytes:
         """One record, as the device hands them out; empty where there is no more for now."""

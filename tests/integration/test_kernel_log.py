@@ -21,8 +21,8 @@ class Kernel:
         self.log = KernelLog(device)
         self._end = os.open(device, os.O_WRONLY)
 
-    def says(self, text: str) -> None:
-        os.write(self._end, f"6,1234,56789012,-;{text}\n".encode())
+    def says(self, text: str, prefix: str = "6,1234,56789012,-") -> None:
+        os.write(self._end, f"{prefix};{text}\n".encode())
 
     def close(self) -> None:
         self.log.close()
@@ -51,10 +51,23 @@ def test_a_group_is_known_by_the_id_in_its_name(kernel: Kernel, group: str) -> N
     assert not kernel.log.refused(OTHER)
 
 
+def test_a_line_that_others_cut_in_two_is_put_together(kernel: Kernel) -> None:
+    for text in (REFUSED, "docker0: port 1(veth0) entered disabled state", f"/docker/{ID}", f"/docker/{OTHER}"):
+        kernel.says(text)
+        assert kernel.log.refused(ID) == (ID in text or OTHER in text)
+    assert not kernel.log.refused(OTHER)
+
+
+def test_the_kernel_alone_is_believed(kernel: Kernel) -> None:
+    kernel.says(f"{REFUSED}/docker/{ID}", prefix="14,1234,56789012,-")
+    assert not kernel.log.refused(ID)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         f"{REFUSED}/user.slice",
+        f"/docker/{ID}",
         f"Memory cgroup stats for /docker/{ID}:",
         f"python3[7]: segfault at 0 ip {REFUSED}/docker/{ID}",
         f"python3\\x0a6,1,1,-;{REFUSED}/docker/{ID}",
