@@ -43,7 +43,7 @@ class KernelLog:
         try:
             self._descriptor = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            _log.info("the limit of processes will be told to nobody who hits it", reason=str(error))
+            _log.info("no kernel log, the limit of processes goes untold", reason=str(error))
 
     def refused(self, container: str) -> bool:
         """Whether a process or a thread was refused to it, because it had as many as it may have."""

@@ -192,7 +192,7 @@ def test_systemd_starts_restarts_reloads_and_drains_it(
         assert (host.shown(UNIT.name, "ActiveState"), host.shown(UNIT.name, "Result")) == ("inactive", "success")
         journal = host.run("journalctl", "--unit", UNIT.name, "--output", "cat")
         assert '"by": "walled and watched"' in journal  # all that the unit takes from it, and it may mount nonetheless
-        assert "told to nobody" not in journal  # and read the kernel's log
+        assert "goes untold" not in journal  # and read the kernel's log
         assert "container adopted" in journal
         assert "settings read again" in journal
 

@@ -107,7 +107,7 @@ def test_where_it_cannot_be_read_that_is_said_once_and_nobody_was_refused_anythi
     assert not log.refused(ID)
     assert not log.refused(ID)
     log.close()
-    assert capsys.readouterr().out.count("told to nobody") == 1
+    assert capsys.readouterr().out.count("goes untold") == 1
 
 
 def test_a_log_that_was_closed_says_nothing(kernel: Kernel) -> None:
