@@ -262,6 +262,13 @@ class ContainerEngine(Protocol):
         """Whether it was sent a signal from outside: by this worker, somebody else, or the engine itself at its end."""
         ...
 
+    def was_crowded(self, container: str) -> bool:
+        """Whether the kernel refused it a process, having as many as it may; False also where nobody can tell.
+
+        It costs microseconds, and is to be asked now and then while it runs, too: it is not remembered for ever.
+        """
+        ...
+
     def was_up_at(self, moment: float) -> bool | None:
         """Whether this engine, and not one before its restart, saw that moment (epoch seconds); None: nobody knows."""
         ...

@@ -24,7 +24,7 @@ class Program:
 
     `duration` is seconds until its end, None for never. `users` are those that its image knows besides
     numbers. `refusal` is raised by its start instead, `obstacle` is the file of its image that would hold that up,
-    and `scratch` the bytes that it writes outside of its mounts.
+    and `scratch` the bytes that it writes outside of its mounts. With `crowded` it has more processes than it may have.
     """
 
     output: tuple[tuple[Stream, bytes], ...] = ()
@@ -32,6 +32,7 @@ class Program:
     duration: float | None = 0.0
     ignores_term: bool = False
     oom_killed: bool = False
+    crowded: bool = False
     refusal: StartRefused | None = None
     users: tuple[str, ...] = ("root",)
     obstacle: str = ""

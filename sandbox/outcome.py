@@ -36,7 +36,8 @@ class Outcome:
     seconds between the engine's own start and finish times. `oom_killed` says that the kernel
     killed some process for memory, which a container may survive. `note` holds the engine's
     reason where it could not start; it may name paths inside the image. `filled` is the limit of a
-    folder that was full at the end, though the program did not fail: it may have lacked room.
+    folder that was full at the end, though the program did not fail: it may have lacked room. `crowded` says that at
+    some moment it had as many processes and threads as it may have, which a program may survive.
     """
 
     reason: ExitReason
@@ -45,6 +46,7 @@ class Outcome:
     oom_killed: bool = False
     note: str = ""
     filled: ExitReason | None = None
+    crowded: bool = False
 
     @property
     def ok(self) -> bool:

@@ -114,7 +114,8 @@ class Container:
                 return Outcome(ExitReason.STOPPED, exit_code=0, elapsed=0.0)
             self._watch.start()
             try:
-                state = self._attend(self._found or self._start(), time_limit, grace, logs)
+                container = self._found or self._start()
+                state = self._attend(container, time_limit, grace, logs)
             except StartRefused as refusal:
                 log.info("container not started", reason=refusal.reason, detail=refusal.detail)
                 return Outcome(ExitReason.COULD_NOT_START, refusal.exit_code, elapsed=0.0, note=refusal.reason)
@@ -122,7 +123,7 @@ class Container:
                 self._watch.close()
             cause = self._cause(state, time_limit + grace)
             outcome = outcome_of(state, cause, time_limit=time_limit, stderr_head=logs.stderr.head)
-            return judged(outcome, self._spec.bounds)
+            return judged(replace(outcome, crowded=self._engine.was_crowded(container)), self._spec.bounds)
 
     def _attend(self, container: str, time_limit: float, grace: float, logs: LogPair) -> ContainerState:
         attendance = Attendance(
@@ -136,6 +137,8 @@ class Container:
         )
         left = self._time_left(attendance.known(container), time_limit) if self._found else time_limit
         self._watchdog.arm(container, time_limit=left, grace=grace)
+        # What the engine knows it from is not kept for as long as a container may run.
+        self._watch.add_glance(partial(self._engine.was_crowded, container))
         try:
             if self._spec.profile.scratch is not None:
                 self._watch.add_scratch(partial(self._engine.scratch_meter, container), self._spec.profile.scratch)

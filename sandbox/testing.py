@@ -153,6 +153,11 @@ class FakeEngine:
         del container
         return False
 
+    def was_crowded(self, container: str) -> bool:
+        """What its program says, from its start on."""
+        held = self.containers.get(container)
+        return held is not None and held.program.crowded and held.state.started_at is not None
+
     def was_up_at(self, moment: float) -> bool:
         """True since the latest `restart`."""
         self._reach()

@@ -35,8 +35,9 @@ from sandbox.docker.errors import (
 from sandbox.docker.facts import engine_report, host_facts
 from sandbox.docker.image_files import obstacle
 from sandbox.docker.image_removal import remove_image
+from sandbox.docker.kernel_log import KernelLog
 from sandbox.docker.memory import memory_in_use
-from sandbox.docker.own_container import own_container_id, shared_folders
+from sandbox.docker.own_container import found_host_paths
 from sandbox.docker.pull import pull
 from sandbox.docker.scratch import scratch_meter
 from sandbox.engine import (
@@ -50,7 +51,7 @@ from sandbox.engine import (
     ScratchMeter,
 )
 from sandbox.errors import EngineUnreachable
-from sandbox.host_paths import SAME_HOST, HostPaths, SharedFolder
+from sandbox.host_paths import HostPaths, SharedFolder
 
 # Removing a big writable layer takes its time, and a start may wait behind others.
 _TIMEOUT = 120.0
@@ -93,14 +94,14 @@ class DockerEngine:
         self._api = self._client(_TIMEOUT)
         self._version = self._api.api_version
         self._kills = self._client(_KILL_TIMEOUT)
-        self._host_paths = HostPaths((*shared, *self._found_host_paths().shared))
+        self._host_paths = HostPaths((*shared, *found_host_paths(self._api).shared))
 
     def close(self) -> None:
         """Lets go of idle connections."""
         self._api.close()
         self._kills.close()
-        if glances := vars(self).get("_glances"):
-            glances.close()
+        for opened in vars(self).keys() & {"_glances", "_kernel_log"}:
+            getattr(self, opened).close()
 
     def ping(self) -> None:
         """Raises `EngineUnreachable` where it does not answer within a few seconds."""
@@ -128,6 +129,10 @@ class DockerEngine:
     def _glances(self) -> EngineClient:
         """Connections for those who look on; most workers have nobody who does."""
         return self._client(_GLANCE_TIMEOUT)
+
+    @cached_property
+    def _kernel_log(self) -> KernelLog:
+        return KernelLog()
 
     @cached_property
     def _facts(self) -> HostFacts:
@@ -239,6 +244,10 @@ class DockerEngine:
         """Whether a signal was sent to it from outside, which the engine notes of itself, too, when it shuts down."""
         return engine_events.was_killed(self._api, container)
 
+    def was_crowded(self, container: str) -> bool:
+        """What the kernel's log says, where it is that of the engine's host, and this process may read it."""
+        return self._kernel_log.refused(container)
+
     def start(self, container: str) -> None:
         """Starts it."""
 
@@ -287,13 +296,6 @@ class DockerEngine:
     def _inspected(self, container: str) -> dict[str, Any]:
         with translated("inspecting a container"):
             return dict(self._api.inspect_container(container))
-
-    def _found_host_paths(self) -> HostPaths:
-        own = own_container_id()
-        if own is not None:
-            with translated("looking for its own container"), suppress(NotFound):  # which may be another engine's
-                return HostPaths(shared_folders(self._api.inspect_container(own)))
-        return SAME_HOST
 
     def _client(self, timeout: float) -> EngineClient:
         with translated("connecting to it"):

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sandbox.host_paths import SharedFolder
+from docker.errors import NotFound
+
+from sandbox.docker.client import EngineClient
+from sandbox.docker.errors import translated
+from sandbox.host_paths import SAME_HOST, HostPaths, SharedFolder
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 # The engine mounts these three into every container, out of a folder that has the container's id for its name.
 # Any other mount may have such a path in it and mean nothing.
 _OF_THE_ENGINE = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})
 _ID = re.compile(r"/containers/([0-9a-f]{64})/")
+
+
+def found_host_paths(api: EngineClient) -> HostPaths:
+    """Where the mounts of the container around this process lie on the engine's host, if it is one of that engine's."""
+    own = own_container_id()
+    if own is not None:
+        with translated("looking for its own container"), suppress(NotFound):  # which may be another engine's
+            return HostPaths(shared_folders(api.inspect_container(own)))
+    return SAME_HOST
 
 
 def own_container_id(mountinfo: Path = _MOUNTINFO) -> str | None:

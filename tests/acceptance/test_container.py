@@ -19,7 +19,7 @@ from docker.errors import ContainerError
 
 from sandbox.labels import RUN
 from tests.support import container_worker, operating, worker_image
-from tests.support.competition import Competition
+from tests.support.competition import ANSWER, CROWD, CROWDED, Competition
 from tests.support.container_worker import INPUT_DIR, SOCKET, TEMP_DIR, ContainerWorker
 from tests.support.engine_events import EngineEvents
 from tests.support.private_queue import PrivateQueue, gated, statuses
@@ -156,7 +156,9 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
     """A run is scored; a worker that dies in mid-run leaves nothing and loses nothing; a stop drains."""
     folder, temp_dir = private_queue.folder, private_queue.folder / "host-side"
     changes = _write_compose(worker, private_queue, temp_dir, socket, cpu)
-    plain, survivor, last = (competition.docker_submission(script) for script in (gated("1"), gated("2"), gated("3")))
+    plain, survivor, last = (
+        competition.docker_submission(script) for script in (gated("1"), gated("2"), f"{CROWD}; {gated('3')}")
+    )
     operating.run("install", {**changes, **INSTALL}, folder, environment)
     worker.wait_for_event("connected to broker", count=2)
     assert "0 failed" in operating.run("install-check", changes, folder, environment)
@@ -186,6 +188,7 @@ def test_by_compose_with_a_folder_at_another_path(  # noqa: PLR0913, PLR0917 -- 
         stopped.result()
     assert worker.exit_code() == ExitCode.OK
     assert statuses(private_queue.end_of(last, PATIENCE)) == ["running", "finished"]
+    assert CROWDED in last.read("stderr.txt")
     left = client.containers.list(all=True, ignore_removed=True, filters={"label": RUN})
     assert not {one.labels[RUN] for one in left} & set(messages)
     assert list((temp_dir / "runs").iterdir()) == []
@@ -203,7 +206,9 @@ def _write_compose(
     shutil.copy(operating.ROOT / "config" / "compose.yaml", config)
     changes = container_worker.override(image, socket, temp_dir, inputs, worker.name)
     (config / "override.yaml").write_text(yaml.safe_dump(changes))
-    container_worker.env_file(queue.settings, queue.folder / "settings", WORKER_PARTICIPANT_INPUT_DIR=INPUT_DIR)
+    container_worker.env_file(
+        queue.settings, queue.folder / "settings", WORKER_PARTICIPANT_INPUT_DIR=INPUT_DIR, WORKER_PIDS_LIMIT="64"
+    )
     return {"-f config/compose.yaml": f"--project-name {worker.name} -f config/compose.yaml -f config/override.yaml"}
 
 
@@ -216,8 +221,8 @@ def test_by_docker_run_with_a_named_volume(
     socket: str,
     cpu: str,
 ) -> None:
-    container_worker.env_file(private_queue.settings, private_queue.folder / "worker.env")
-    submission = competition.docker_submission()
+    container_worker.env_file(private_queue.settings, private_queue.folder / "worker.env", WORKER_PIDS_LIMIT="64")
+    submission = competition.docker_submission(f"{CROWD}; {ANSWER}")
     changes = {
         "--name codalab-worker": f"--name {worker.name} {ON_HOST}",
         f"{SOCKET}:{SOCKET}": f"{socket}:{SOCKET}",
@@ -233,6 +238,7 @@ def test_by_docker_run_with_a_named_volume(
         private_queue.publish(submission)
         assert statuses(private_queue.end_of(submission, PATIENCE)) == ["running", "finished"]
         assert submission.archive()["scores.txt"] == b"correct: 1\n"
+        assert CROWDED in submission.read("stderr.txt")
         told = operating.run("log", {**name, "4711": str(submission.task_id)}, private_queue.folder, environment)
         assert "run ended" in told
         operating.run("stop", name, private_queue.folder, environment)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import Finished, codalab_worker, json_lines, message
-from tests.support.competition import ANSWER, Competition, Submission
+from tests.support.competition import ANSWER, CROWD, CROWDED, Competition, Submission
 from tests.support.podman_engine import podman_engine
 from worker.demo.parts import Parts
 from worker.exit_codes import ExitCode
@@ -36,6 +36,7 @@ def executed(submission: Submission, host: str, folder: Path) -> Finished:
         "DOCKER_HOST": host,
         "WORKER_ORGANISER_NETWORK": "none",  # a bridge needs plugins that the packages unpacked here lack
         "WORKER_MEMORY_LIMIT": "96m",
+        "WORKER_PIDS_LIMIT": "64",
         "WORKER_STOP_GRACE": "1s",
         "LOG_LEVEL": "INFO",
     }
@@ -72,6 +73,12 @@ def test_the_time_limit_holds(competition: Competition, host: str, tmp_path: Pat
     assert sentence(done) == "Your submission was stopped: time limit of 2 s exceeded."
     assert 2 < time.monotonic() - began < 30
     assert "signal not sent" not in done.stderr
+
+
+def test_the_limit_of_processes_is_told(competition: Competition, host: str, tmp_path: Path) -> None:
+    submission = competition.docker_submission(f"{CROWD}; {ANSWER}")
+    assert executed(submission, host, tmp_path).returncode == ExitCode.OK
+    assert CROWDED in submission.read("stderr.txt")
 
 
 def test_a_kill_for_memory_is_told_as_its_exit_code(competition: Competition, host: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import yaml
 from config.settings import Settings
 from tests.support import operating, worker_image
 from tests.support.booted import booted
-from tests.support.competition import ANSWER, Competition
+from tests.support.competition import ANSWER, CROWD, CROWDED, Competition
 from tests.support.engine_events import EngineEvents
 from tests.support.private_queue import PrivateQueue, gated, statuses
 from worker.daemon import _CONFIRM_MARGIN, _INTERRUPT_MARGIN
@@ -141,14 +141,16 @@ def test_its_command_works_a_run_with_what_the_unit_leaves_it(
 ) -> None:
     """With its capabilities and its umask, and settings from the file alone; SIGTERM then drains it."""
     file = installed / "etc" / "codalab-worker" / "worker.env"
-    file.write_text("".join(f"{name}='{value}'\n" for name, value in private_queue.settings.items()))
-    submission = competition.docker_submission(f"{ANSWER}; mkdir -m 0 /mnt/out/closed")
+    lines = {**private_queue.settings, "WORKER_PIDS_LIMIT": "64"}
+    file.write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()))
+    submission = competition.docker_submission(f"{CROWD}; {ANSWER}; mkdir -m 0 /mnt/out/closed")
     with started(installed, service["Service"], private_queue.folder) as process:
         private_queue.publish(submission)
         assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == ExitCode.OK
     assert submission.archive()["scores.txt"] == b"correct: 1\n"
+    assert CROWDED in submission.read("stderr.txt")
     assert list((private_queue.folder / "temp" / "runs").iterdir()) == []
 
 
@@ -190,6 +192,7 @@ def test_systemd_starts_restarts_reloads_and_drains_it(
         assert (host.shown(UNIT.name, "ActiveState"), host.shown(UNIT.name, "Result")) == ("inactive", "success")
         journal = host.run("journalctl", "--unit", UNIT.name, "--output", "cat")
         assert '"by": "walled and watched"' in journal  # all that the unit takes from it, and it may mount nonetheless
+        assert "goes untold" not in journal  # and read the kernel's log
         assert "container adopted" in journal
         assert "settings read again" in journal
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import docker
 import pytest
 
-from tests.attacks.arena import LOG_LIMIT, MARK, MEMORY_LIMIT, MIB, SHM_SIZE, Arena, Attack
+from tests.attacks.arena import LOG_LIMIT, MARK, MEMORY_LIMIT, MIB, PIDS_LIMIT, SHM_SIZE, Arena, Attack
 from tests.support.competition import Submission
 
 pytestmark = pytest.mark.acceptance
@@ -15,11 +15,13 @@ pytestmark = pytest.mark.acceptance
 PYTHON = 'exec python3 -c "{}"'.format
 TIME_LIMIT = "Your submission was stopped: time limit of {} s exceeded.".format
 MEMORY = f"Your submission was killed: it needed more memory than the limit of {MEMORY_LIMIT // MIB} MiB."
+CROWDED = f" It came up to the limit of {PIDS_LIMIT} processes and threads: no more could be started."
 EXIT = "Your submission ended with exit code {}; its stderr says more.".format
 
 HOG = "held = []\nwhile True:\n held.append(b'x' * (1 << 20)); print(len(held), flush=True)"
 FORK_BOMB = "import os\nwhile True:\n try: os.fork()\n except OSError: pass"
 THREADS = "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+MANY = f"for i in $(seq {PIDS_LIMIT}); do sleep 60 & done"
 ZOMBIES = "import os\nfor _ in range(40):\n if os.fork() == 0: os._exit(0)\nprint('made')"
 LATE = f"ln -s HOST/secret link; while :; do echo late > late; done # {MARK}"
 MARKED_SLEEP = f"tail -f /dev/null /{MARK}"
@@ -48,14 +50,16 @@ MANNERS = [
     Attack("dies of a fault of its own", PYTHON("import ctypes; ctypes.string_at(0)"), blamed=EXIT(139)),
 ]
 CROWDS = [
-    Attack("a fork bomb", PYTHON(FORK_BOMB), blamed=TIME_LIMIT(2), seconds=2),
+    Attack("a fork bomb", PYTHON(FORK_BOMB), blamed=TIME_LIMIT(5) + CROWDED, seconds=5),
     Attack(
         "a fork bomb of the shell's",
-        "bomb() { bomb | bomb & }; bomb; while :; do :; done",
-        blamed=TIME_LIMIT(2),
-        seconds=2,
+        "bomb() { bomb | bomb & }; bomb; exec sleep 60",
+        blamed=TIME_LIMIT(5) + CROWDED,
+        seconds=5,  # it takes hundreds of forks by a fraction of a busy CPU to come up to the limit
     ),
-    Attack("threads without end", PYTHON(THREADS), blamed=EXIT(1)),
+    Attack("threads without end", PYTHON(THREADS), blamed=EXIT(1) + CROWDED),
+    Attack("one process too many, and an end at once", f"({MANY}) 2> /dev/null; exit 1", blamed=EXIT(1) + CROWDED),
+    Attack("one process too many, and no harm done", f"({MANY}) 2> /dev/null; exit 0"),
     Attack("zombies", PYTHON(ZOMBIES), prints="made\n"),
     Attack("a daemon that stays behind", f"setsid {MARKED_SLEEP} & echo 42 > /mnt/out/answer"),
     Attack(
@@ -98,6 +102,14 @@ def test_a_flood_is_kept_up_to_the_limit_and_says_so(
         assert log[LOG_LIMIT:].startswith(b"\n[... ")
         assert log.endswith(b" more were dropped: a log may hold 1 MiB]\n")
         assert len(log) < LOG_LIMIT + 100
+
+
+def test_who_had_too_many_processes_and_did_well_all_the_same_finds_a_note(
+    arena: Arena, runs: Mapping[str, Submission]
+) -> None:
+    note = f"your program{CROWDED.removeprefix(' It').removesuffix('.')}"
+    noted = {name for name, run in runs.items() if arena.here.told(run) and note.encode() in run.read("stderr.txt")}
+    assert noted == {"one process too many, and no harm done"}
 
 
 def test_escapes_reach_neither_the_page_nor_the_operators_terminal(

@@ -77,6 +77,12 @@ def test_one_that_ran_for_too_long_while_nobody_watched_is_no_exception(keeping:
     assert adopt(keeping, found, logs, time_limit=0.1).reason is ExitReason.TIME_LIMIT
 
 
+def test_processes_refused_while_nobody_watched_are_known(keeping: Any, logs: LogPair) -> None:
+    found = begun(keeping, Program(crowded=True, exit_code=1))
+    keeping.engine.wait(found[1], timeout=20)
+    assert adopt(keeping, found, logs).crowded
+
+
 def test_it_can_be_stopped(keeping: Any, logs: LogPair) -> None:
     spec, container = begun(keeping, Program(duration=None))
     with Sandbox(keeping.engine).container(spec, found=container) as adopted:

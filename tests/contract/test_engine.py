@@ -70,6 +70,17 @@ def test_memory_is_that_of_a_container_that_runs(subject: Any) -> None:
     assert subject.engine.memory(container) == 0
 
 
+def test_one_that_had_more_processes_than_it_may_have_is_known_also_after_its_end(subject: Any) -> None:
+    crowd, other = Program(crowded=True, duration=0.5), Program()
+    assert not subject.engine.was_crowded(subject.engine.create(subject.spec(crowd)))
+    crowded, calm = started(subject, crowd), started(subject, other)
+    for container in (crowded, calm):
+        subject.engine.wait(container, timeout=20)
+    assert subject.engine.was_crowded(crowded)
+    assert not subject.engine.was_crowded(calm)
+    assert subject.engine.was_crowded(crowded)
+
+
 def test_an_engine_that_is_there_can_be_pinged(subject: Any) -> None:
     subject.engine.ping()
 

@@ -22,6 +22,10 @@ def run(subject: Any, spec: Any, logs: LogPair, *, time_limit: float = 60, grace
         return container.run(time_limit=time_limit, grace=grace, logs=logs)
 
 
+def afresh(logs: LogPair) -> LogPair:
+    return LogPair.at(logs.stdout.path.with_suffix(".2"), logs.stderr.path.with_suffix(".2"), limit=10)
+
+
 def nothing_is_left(subject: Any) -> bool:
     return not subject.engine.find_containers(subject.labels)
 
@@ -72,6 +76,13 @@ def test_running_out_of_memory(subject: Any, logs: LogPair) -> None:
     assert (outcome.reason, outcome.exit_code, outcome.oom_killed) == (ExitReason.OUT_OF_MEMORY, 137, True)
 
 
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_processes_refused_are_told_even_of_one_that_ends_at_once(subject: Any, logs: LogPair, exit_code: int) -> None:
+    outcome = run(subject, subject.spec(Program(crowded=True, exit_code=exit_code)), logs)
+    assert (outcome.reason, outcome.exit_code, outcome.crowded) == (ExitReason.EXITED, exit_code, True)
+    assert not run(subject, subject.spec(Program(exit_code=exit_code)), afresh(logs)).crowded
+
+
 def test_an_image_that_cannot_be_started_is_an_outcome(subject: Any, logs: LogPair) -> None:
     program = Program(refusal=StartRefused("Cannot mkdir: not a directory"))
     outcome = run(subject, subject.spec(program), logs)
@@ -90,8 +101,7 @@ def test_an_image_without_the_user_runs_as_the_other_and_the_detour_is_made_once
     assert sandbox.images.lacks_user(spec)
     with sandbox.container(spec) as container:
         second = container.id
-        logs = LogPair.at(logs.stdout.path.with_suffix(".2"), logs.stderr.path.with_suffix(".2"), limit=10)
-        assert container.run(time_limit=60, grace=1, logs=logs).ok
+        assert container.run(time_limit=60, grace=1, logs=afresh(logs)).ok
         assert container.id == second
     assert nothing_is_left(subject)
 

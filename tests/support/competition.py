@@ -25,6 +25,9 @@ print("scored"); print("scoring remark", file=sys.stderr)
 """
 PROGRAM = {"metadata": b"command: python3 $program/score.py $input $output\n", "score.py": SCORE}
 REF = {"truth.txt": b"42"}
+CROWD = "(for i in $(seq 64); do sleep 60 & done) 2> /dev/null"
+"""Comes up to a limit of 64 processes, and goes on."""
+CROWDED = b"your program came up to the limit of 64 processes and threads: no more could be started"
 ANSWER = "printf 42 > /mnt/out/answer.txt; echo predicted; echo participant remark >&2"
 # Other than those of earlier sessions, whose last updates may still lie in the site's queue.
 _numbers = itertools.count(time.time_ns() // 1_000_000)

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import pytest
 
 from protocol.faults import OrganiserFault, ParticipantFault
 from protocol.run import Role
 from sandbox.outcome import ExitReason, Outcome
 from sandbox.usage import Usage
-from worker.stages.verdict import Limits, room_lacked, verdict
+from worker.stages.verdict import Limits, remarks, verdict
 
 MIB = 1 << 20
-LIMITS = Limits(time=60, memory=512 * MIB, output=Usage(10 << 30, 100_000), scratch=3 << 30)
+CROWDED = "It came up to the limit of 64 processes and threads: no more could be started."
+LIMITS = Limits(time=60, memory=512 * MIB, pids=64, output=Usage(10 << 30, 100_000), scratch=3 << 30)
 
 
 def judged(reason: ExitReason, exit_code: int = 1, role: Role = Role.PARTICIPANT, note: str = "") -> str:
@@ -96,8 +99,39 @@ def test_a_limit_that_was_hit_names_itself_and_its_value(reason: ExitReason, rol
 def test_a_full_folder_of_a_program_that_did_not_mind_is_noted(filled: ExitReason, most: str) -> None:
     outcome = Outcome(ExitReason.EXITED, 0, 1.0, filled=filled)
     assert verdict(outcome, Role.PARTICIPANT, LIMITS) is None
-    assert f"(the limit is {most})" in room_lacked(outcome, LIMITS)
-    assert room_lacked(Outcome(ExitReason.EXITED, 0, 1.0), LIMITS) == ""
+    [remark] = remarks(outcome, LIMITS)
+    assert f"(the limit is {most})" in remark
+    assert remarks(Outcome(ExitReason.EXITED, 0, 1.0), LIMITS) == ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "role", "says"),
+    [
+        (ExitReason.EXITED, Role.PARTICIPANT, "Your submission ended with exit code 1; its stderr says more."),
+        (ExitReason.TIME_LIMIT, Role.PARTICIPANT, "Your submission was stopped: time limit of 60 s exceeded."),
+        (
+            ExitReason.EXITED,
+            Role.SCORING,
+            "The organiser's scoring program ended with exit code 1; its stderr says more.",
+        ),
+    ],
+)
+def test_too_many_processes_explain_any_failure(reason: ExitReason, role: Role, says: str) -> None:
+    fault = verdict(Outcome(reason, 1, 1.0, crowded=True), role, LIMITS)
+    assert fault
+    assert fault.sentence == f"{says} {CROWDED}"
+
+
+def test_too_many_processes_of_a_program_that_did_not_mind_are_noted() -> None:
+    outcome = Outcome(ExitReason.EXITED, 0, 1.0, crowded=True)
+    assert verdict(outcome, Role.PARTICIPANT, LIMITS) is None
+    assert remarks(outcome, LIMITS) == (CROWDED.replace("It", "your program").rstrip("."),)
+    assert len(remarks(replace(outcome, filled=ExitReason.OUTPUT_LIMIT), LIMITS)) == 2
+
+
+@pytest.mark.parametrize(("reason", "exit_code"), [(ExitReason.EXITED, 1), (ExitReason.STOPPED, 0)])
+def test_of_one_that_failed_or_was_stopped_nothing_is_noted_besides(reason: ExitReason, exit_code: int) -> None:
+    assert remarks(Outcome(reason, exit_code, 1.0, crowded=True), LIMITS) == ()
 
 
 def test_the_engines_note_is_one_short_line() -> None:

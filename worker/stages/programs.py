@@ -16,7 +16,7 @@ from worker.stages import containers
 from worker.stages.admission import time_limit
 from worker.stages.bounding import most
 from worker.stages.containers import RunContext
-from worker.stages.verdict import Limits, room_lacked, verdict
+from worker.stages.verdict import Limits, remarks, verdict
 from worker.tools import Peers
 
 
@@ -44,7 +44,7 @@ def in_turn(specs: Iterable[ContainerSpec], role: Role, staged: StagedRun) -> Pr
         for index, spec in enumerate(specs):
             outcome = containers.run(spec, role, index, staged, context)
             limits = _limits(spec, staged, context)
-            notes = (*ran.notes, note) if (note := room_lacked(outcome, limits)) else ran.notes
+            notes = (*ran.notes, *remarks(outcome, limits))
             ran = Ran((*ran.outcomes, outcome), verdict(outcome, role, limits), notes)
             if not outcome.ok:
                 break
@@ -58,6 +58,7 @@ def _limits(spec: ContainerSpec, staged: StagedRun, context: RunContext) -> Limi
     return Limits(
         time=time_limit(staged.request, context.tools),
         memory=spec.profile.memory,
+        pids=spec.profile.pids,
         output=most(settings),
         scratch=settings.worker_scratch_limit,
     )

@@ -20,10 +20,11 @@ _NOTE_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits that a container ran under: `time` in seconds, `memory` and `scratch` in bytes."""
+    """The limits that a container ran under: `time` in seconds, `memory` and `scratch` in bytes, `pids` in number."""
 
     time: float
     memory: int
+    pids: int
     output: Usage
     scratch: int
 
@@ -33,19 +34,26 @@ def verdict(outcome: Outcome, role: Role, limits: Limits) -> Fault | None:
     if outcome.ok or outcome.reason is ExitReason.STOPPED:
         return None
     kind = ParticipantFault if role is Role.PARTICIPANT else OrganiserFault
-    return kind(f"{_SUBJECTS[role]} {_what_happened(outcome, role, limits)}", detail=outcome.note)
+    crowded = f" {_crowded('It', limits)}." if outcome.crowded else ""
+    return kind(f"{_SUBJECTS[role]} {_what_happened(outcome, role, limits)}{crowded}", detail=outcome.note)
 
 
-def room_lacked(outcome: Outcome, limits: Limits) -> str:
-    """A line for the log of a program that ended well, though its output folder was full; empty where it was not."""
-    match outcome.filled:
-        case None:
-            return ""
-        case ExitReason.OUTPUT_FILES_LIMIT:
-            most = f"{limits.output.names} files and folders"
-        case _:
-            most = size(limits.output.size)
+def remarks(outcome: Outcome, limits: Limits) -> tuple[str, ...]:
+    """Lines for the log of a program that ended well, though it came up to a limit and may have minded."""
+    if not outcome.ok:  # of one that failed the fault tells
+        return ()
+    full = (_room_lacked(outcome.filled, limits),) if outcome.filled else ()
+    return (*full, _crowded("your program", limits)) if outcome.crowded else full
+
+
+def _room_lacked(filled: ExitReason, limits: Limits) -> str:
+    names = filled is ExitReason.OUTPUT_FILES_LIMIT
+    most = f"{limits.output.names} files and folders" if names else size(limits.output.size)
     return f"your output folder was full at the end (the limit is {most}): something may be missing in it"
+
+
+def _crowded(who: str, limits: Limits) -> str:
+    return f"{who} came up to the limit of {limits.pids} processes and threads: no more could be started"
 
 
 def _what_happened(outcome: Outcome, role: Role, limits: Limits) -> str:

@@ -1,5 +1,6 @@
 """When a watch looks, by a clock of the test's own."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ class World:
                 return reason
             self.now += 0.25
         return None
+
+
+def test_at_each_turn_it_glances_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_TICK", 0.001)
+    glances = threading.Semaphore(0)
+    watched = watch.Watch((), lambda _reason: None)
+    watched.start()
+    watched.add_glance(glances.release)
+    assert all(glances.acquire(timeout=10) for _ in range(3))
+    watched.close()
 
 
 @pytest.fixture
