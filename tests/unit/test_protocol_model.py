@@ -14,7 +14,7 @@ from worker.run_control import Interruption
 
 TestProtocol = Protocol.TestCase
 # So many that most of the mutations of tests/integration/test_model_mutations.py would be seen.
-TestProtocol.settings = settings(max_examples=max(30, settings().max_examples), deadline=None)
+TestProtocol.settings = settings(max_examples=max(20, settings().max_examples), deadline=None)
 
 
 @pytest.fixture
