@@ -6,14 +6,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import pytest
 
 from tests.contract.engine_proxy import EngineProxy, engine_proxy
-from tests.support.competition import REF, Competition
+from tests.support.competition import REF, Competition, Submission
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
@@ -40,54 +41,98 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-@pytest.fixture
-def cramped(site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path) -> Iterator[Station]:
-    """A worker whose disk has 2 MiB."""
-    with (
-        small_disk(tmp_path, "size=2m") as folder,
-        station(site, owner, settings, folder, WORKER_MIN_FREE_DISK=NO_GUARD) as here,
-    ):
-        yield here
+@dataclass(frozen=True)
+class LetDown:
+    """A worker of its own, and the run that its host lets it down over."""
+
+    here: Station
+    run: Submission
+
+
+@pytest.fixture(scope="module")
+def cramped(
+    site: Site,
+    owner: Owner,
+    settings: dict[str, str],
+    competition: Competition,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, LetDown]]:
+    """Small disks. All runs are under way at once, for their time goes by between the attempts at them."""
+    too_much = competition.docker_submission(bundles={"ref.zip": zipped({**REF, "noise": os.urandom(3 << 20)})})
+    noise = f"head -c {1200 << 10} /dev/urandom"
+    program = {"metadata": f"command: sh -c '{noise} > $output/noise; echo scored'\n".encode()}
+    disks = {
+        "bundle": ("size=2m", too_much),
+        "results": ("size=2m", competition.docker_submission(bundles={"program.zip": zipped(program)})),
+        "folder": ("size=9m,nr_inodes=8", competition.docker_submission()),
+    }
+    with ExitStack() as stack:
+        found = {}
+        for name, (options, run) in disks.items():
+            folder = stack.enter_context(small_disk(tmp_path_factory.mktemp(name), options))
+            here = stack.enter_context(station(site, owner, settings, folder, WORKER_MIN_FREE_DISK=NO_GUARD))
+            here.publish(run)
+            found[name] = LetDown(here, run)
+        yield found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deserted(
+    site: Site,
+    owner: Owner,
+    settings: dict[str, str],
+    competition: Competition,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[LetDown]:
+    """An engine that stays away; from the start, for it is waited for as long as all other tests here take."""
+    folder = tmp_path_factory.mktemp("deserted")
+    with behind_proxy(site, owner, settings, folder) as (here, proxy):
+        proxy.cut()
+        run = competition.docker_submission()
+        here.publish_for_the_last_attempt(run)
+        yield LetDown(here, run)
+
+
+@contextmanager
+def behind_proxy(
+    site: Site, owner: Owner, settings: dict[str, str], folder: Path
+) -> Iterator[tuple[Station, EngineProxy]]:
+    """A worker whose engine can go away."""
+    with engine_proxy(folder, settings["DOCKER_HOST"]) as proxy:
+        more = {"DOCKER_HOST": proxy.host, "WORKER_LEASE_TTL": "4s"}  # an engine is waited for as long, too
+        with station(site, owner, {**settings, **more}, folder / "worker") as here:
+            yield here, proxy
 
 
 @as_root
-def test_a_disk_too_full_for_a_bundle(cramped: Station, competition: Competition, client: docker.DockerClient) -> None:
-    run = competition.docker_submission(bundles={"ref.zip": zipped({**REF, "noise": os.urandom(3 << 20)})})
-    cramped.publish(run)
-    assert cramped.failed(run, running=ATTEMPTS) == NO_ROOM
+def test_a_disk_too_full_for_a_bundle(
+    cramped: dict[str, LetDown], competition: Competition, client: docker.DockerClient
+) -> None:
+    here, run = cramped["bundle"].here, cramped["bundle"].run
+    assert here.failed(run, running=ATTEMPTS) == NO_ROOM
     assert run.has("stderr.txt")
-    cramped.is_none_the_worse(competition, client)
+    here.is_none_the_worse(competition, client)
 
 
 @as_root
 def test_a_disk_too_full_for_what_is_to_be_stored(
-    cramped: Station, competition: Competition, client: docker.DockerClient
+    cramped: dict[str, LetDown], competition: Competition, client: docker.DockerClient
 ) -> None:
     """The output has room, its archive beside it has not."""
-    noise = f"head -c {1200 << 10} /dev/urandom"
-    program = {"metadata": f"command: sh -c '{noise} > $output/noise; echo scored'\n".encode()}
-    run = competition.docker_submission(bundles={"program.zip": zipped(program)})
-    cramped.publish(run)
-    assert cramped.failed(run, running=ATTEMPTS) == NO_ROOM
+    here, run = cramped["results"].here, cramped["results"].run
+    assert here.failed(run, running=ATTEMPTS) == NO_ROOM
     assert "scored" in run.text("stdout.txt")
     assert not run.has("output.zip")
-    cramped.is_none_the_worse(competition, client)
+    here.is_none_the_worse(competition, client)
 
 
 @as_root
-def test_a_disk_without_room_for_another_folder(
-    site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path, competition: Competition
-) -> None:
-    with (
-        small_disk(tmp_path, "size=9m,nr_inodes=8") as folder,
-        station(site, owner, settings, folder, WORKER_MIN_FREE_DISK=NO_GUARD) as here,
-    ):
-        run = competition.docker_submission()
-        here.publish(run)
-        assert here.failed(run, running=ATTEMPTS) == NO_ROOM
-        assert here.worker.stop() == 0
-        assert here.queue.count() == 0
-        assert list((here.worker.temp_dir / "runs").iterdir()) == []
+def test_a_disk_without_room_for_another_folder(cramped: dict[str, LetDown]) -> None:
+    here, run = cramped["folder"].here, cramped["folder"].run
+    assert here.failed(run, running=ATTEMPTS) == NO_ROOM
+    assert here.worker.stop() == 0
+    assert here.queue.count() == 0
+    assert list((here.worker.temp_dir / "runs").iterdir()) == []
 
 
 def test_an_unexpected_error_is_told_by_a_number_that_the_log_has(
@@ -109,45 +154,28 @@ def test_an_unexpected_error_is_told_by_a_number_that_the_log_has(
         assert "FileNotFoundError" in event["exception"]
 
 
-@pytest.fixture
-def proxy(tmp_path: Path, settings: dict[str, str]) -> Iterator[EngineProxy]:
-    with engine_proxy(tmp_path, settings["DOCKER_HOST"]) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def behind(site: Site, owner: Owner, settings: dict[str, str], tmp_path: Path, proxy: EngineProxy) -> Iterator[Station]:
-    """A worker whose engine can go away."""
-    more = {"DOCKER_HOST": proxy.host, "WORKER_LEASE_TTL": "4s"}  # an engine is waited for as long, too
-    with station(site, owner, {**settings, **more}, tmp_path / "worker") as here:
-        yield here
-
-
 def test_an_engine_that_restarts_is_waited_for(
-    behind: Station,
-    proxy: EngineProxy,
+    site: Site,
+    owner: Owner,
     settings: dict[str, str],
     tmp_path: Path,
     competition: Competition,
     client: docker.DockerClient,
 ) -> None:
-    proxy.cut()
-    run = competition.docker_submission()
-    behind.publish(run)
-    behind.site.wait_for(run.task_id, "running")
-    (tmp_path / "proxy.sock").unlink()
-    with engine_proxy(tmp_path, settings["DOCKER_HOST"]):
-        behind.finished(run)
-        behind.is_none_the_worse(competition, client)
+    with behind_proxy(site, owner, settings, tmp_path) as (here, proxy):
+        proxy.cut()
+        run = competition.docker_submission()
+        here.publish(run)
+        here.site.wait_for(run.task_id, "running")
+        (tmp_path / "proxy.sock").unlink()
+        with engine_proxy(tmp_path, settings["DOCKER_HOST"]):
+            here.finished(run)
+            here.is_none_the_worse(competition, client)
 
 
-def test_an_engine_that_stays_away_is_the_platforms_fault(
-    behind: Station, proxy: EngineProxy, competition: Competition
-) -> None:
-    proxy.cut()
-    run = competition.docker_submission()
-    behind.publish_for_the_last_attempt(run)
-    assert behind.failed(run) == f"The platform's container engine does not answer.{NOT_YOURS}"
+def test_an_engine_that_stays_away_is_the_platforms_fault(deserted: LetDown) -> None:
+    here, run = deserted.here, deserted.run
+    assert here.failed(run) == f"The platform's container engine does not answer.{NOT_YOURS}"
     assert run.has("stdout.txt")
-    assert behind.worker.stop() == 0
-    assert behind.queue.count() == 0
+    assert here.worker.stop() == 0
+    assert here.queue.count() == 0

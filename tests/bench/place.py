@@ -46,7 +46,7 @@ class Sizes:
 
 FULL = Sizes()
 TINY = Sizes(
-    warm_ups=1,
+    warm_ups=0,
     pairs=1,
     starts=1,
     idle=0.5,

@@ -24,6 +24,7 @@ from worker.stages import live
 from worker.storage.errors import StoreUnavailable, UrlRefused
 from worker.tools import Tools
 
+PERIOD = 0.001  # seconds between two looks
 URLS = {slot: SignedUrl(f"https://store/{slot}?sig=x") for slot in UploadSlot}
 
 
@@ -53,7 +54,7 @@ class Scene:
         self.folder = folder
         self.store = Store()
         self.request: RunRequest = replace(REQUEST, uploads=URLS)
-        settings = Settings(worker_live_logs=0.01)
+        settings = Settings(worker_live_logs=PERIOD)
         self.tools = cast("Tools", SimpleNamespace(settings=settings, transfers=self.store))
 
     def live(self) -> AbstractContextManager[None]:
@@ -108,9 +109,9 @@ def test_an_upload_that_was_stored_after_all_is_replaced(scene: Scene, log: Call
 
 def test_what_is_refused_is_not_offered_again(scene: Scene, log: Callable[[bytes], None]) -> None:
     scene.store.script = [raising(UrlRefused(URLS[UploadSlot.STDOUT], "HTTP 403", status=403))]
+    log(b"one ")
+    scene.page(10)
     with scene.live():
-        log(b"one ")
-        scene.page(10)
         assert scene.store.has(1)
         log(b"two")
         scene.page(20)
@@ -128,17 +129,35 @@ def test_a_file_that_is_too_large_is_left_for_the_end(scene: Scene, log: Callabl
     assert {slot for slot, _, _ in scene.store.stored} == {"stdout_url"}
 
 
-@pytest.mark.parametrize(("limit", "value"), [("_RATE", 1), ("_PAUSE_SHARE", 10_000)])
+class OneLook(threading.Event):
+    """Is set after one look; `pauses` are those that were to be made before it and after it, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.pauses.append(timeout)
+        return len(self.pauses) > 1
+
+
+@pytest.mark.parametrize(("size", "taken", "pause"), [(9, 0.0, PERIOD), (1 << 20, 0.0, 4.0), (9, 2.0, 18.0)])
 def test_much_or_slow_work_is_done_less_often(
-    scene: Scene, log: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+    scene: Scene,
+    log: Callable[[bytes], None],
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    taken: float,
+    pause: float,
 ) -> None:
-    monkeypatch.setattr(live, limit, value)
-    scene.store.script = [lambda _: time.sleep(0.01)]
-    with scene.live():
-        log(b"0123456789")
-        assert scene.store.has(1)
-        log(b"more")
-        assert not scene.store.has(2, timeout=0.1)
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=iter([0.0, taken]).__next__))
+    looks = OneLook()
+    following = live._Live(scene.request, scene.folder, scene.tools)
+    following.ended = looks
+    log(bytes(size))
+    following.follow(PERIOD)
+    assert looks.pauses == [PERIOD, pause]
+    assert len(scene.store.stored) == 1
 
 
 def test_the_end_stops_what_is_being_sent(scene: Scene, log: Callable[[bytes], None]) -> None:
@@ -162,7 +181,7 @@ def test_the_end_stops_what_is_being_sent(scene: Scene, log: Callable[[bytes], N
 def test_the_end_is_not_held_up_for_ever(
     scene: Scene, log: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_END_WAIT", 0.05)
+    monkeypatch.setattr(live, "_END_WAIT", 0.01)
     sending, over = threading.Event(), threading.Event()
 
     def hang(_progress: Any) -> None:
@@ -174,7 +193,7 @@ def test_the_end_is_not_held_up_for_ever(
         log(b"one")
         assert sending.wait(5)
         ending = time.monotonic()
-    assert 0.04 < time.monotonic() - ending < 2
+    assert 0.009 < time.monotonic() - ending < 2
     over.set()
     assert scene.store.has(1)
 

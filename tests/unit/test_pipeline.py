@@ -76,6 +76,7 @@ class Scene:
             sandbox=Sandbox(self.engine),
             images=ImageStock(self.engine, self.temp_dir.images),
             worker_id="worker",
+            walls=None,
         )
         self.tools = cast("Tools", tools)
         scripts: dict[str, Callable[..., Any]] = {

@@ -1,20 +1,15 @@
-"""The protocol of leases and ends under every order of events that Hypothesis thinks of, and its window by itself."""
+"""The protocol of leases and ends: its window, and what is none. tests/integration/test_model.py draws other orders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 from tests.support.model_protocol import Protocol
 from tests.support.model_worker import TTL, Fate
 from tests.support.model_world import body_of, holder
 from worker.run_control import Interruption
-
-TestProtocol = Protocol.TestCase
-# So many that most of the mutations of tests/integration/test_model_mutations.py would be seen.
-TestProtocol.settings = settings(max_examples=max(30, settings().max_examples), deadline=None)
 
 
 @pytest.fixture

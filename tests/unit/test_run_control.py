@@ -60,7 +60,7 @@ def test_only_a_loss_withdraws_what_the_site_is_about_to_be_told() -> None:
 
 def test_a_wait_for_gpus_ends_when_nobody_wants_the_run_any_more() -> None:
     slots, cancellation = Slots([Share(GpuRequest(("0",)))]), Cancellation()
-    cancelling = threading.Timer(0.05, cancellation.cancel)
+    cancelling = threading.Timer(0.01, cancellation.cancel)
     with slots.take():
         cancelling.start()
         with pytest.raises(Cancelled), slots.take(cancellation=cancellation):

@@ -177,8 +177,8 @@ def test_a_sweep_without_labels_is_refused() -> None:
 
 
 def test_what_is_written_outside_of_its_mounts_has_an_end(logs: LogPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.watch._PERIOD", 0.01)
-    monkeypatch.setattr("sandbox.watch._TICK", 0.01)
+    monkeypatch.setattr("sandbox.watch._PERIOD", 0.001)
+    monkeypatch.setattr("sandbox.watch._TICK", 0.001)
     engine = FakeEngine({"x": Program(duration=None, ignores_term=True, scratch=1001)})
     limited = spec(image="x")
     with Sandbox(engine).container(replace(limited, profile=replace(PROFILE, scratch=1000))) as container:
@@ -189,8 +189,8 @@ def test_what_is_written_outside_of_its_mounts_has_an_end(logs: LogPair, monkeyp
 def test_a_writable_layer_that_the_engine_could_not_show_at_first_is_looked_at_later(
     logs: LogPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sandbox.watch._PERIOD", 0.01)
-    monkeypatch.setattr("sandbox.watch._TICK", 0.01)
+    monkeypatch.setattr("sandbox.watch._PERIOD", 0.001)
+    monkeypatch.setattr("sandbox.watch._TICK", 0.001)
     away = [EngineUnreachable("it is away"), EngineUnreachable("it is away")]
 
     class Engine(FakeEngine):
