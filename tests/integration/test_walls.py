@@ -1,12 +1,15 @@
 """Walls that are ready before there is a run for them."""
 
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from sandbox import wall
 from sandbox.usage import Usage
@@ -29,9 +32,13 @@ def two_ready(place: Path) -> Iterator[Walls]:
 
 
 def wait_for(place: Path, count: int) -> None:
+    wait_until(lambda: len(mounted_below(place)) == count)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while len(mounted_below(place)) != count:
-        assert time.monotonic() < deadline, mounted_below(place)
+    while not true():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -88,8 +95,31 @@ def test_what_a_killed_process_left_is_removed_first(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_be_made_ahead_is_the_runs_to_find_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wall, "_PATH", os.devnull)
+    place = tmp_path / "walls"
+    with closing(Walls(place, MOST)) as walls:
+        with monkeypatch.context() as without, capture_logs() as logs:
+            without.setattr(wall, "_PATH", os.devnull)
+            walls.keep_ready(1)
+            with pytest.raises(WallError, match="not installed"):
+                walls.make(run_folder(tmp_path, "one"))
+            wait_until(lambda: bool(logs))
+        assert [entry["event"] for entry in logs] == ["no wall could be made ahead"]
+        walls.refill()
+        wait_for(place, 1)
+
+
+@pytest.mark.parametrize(("free", "made"), [(MOST.size - 1, 0), (MOST.size, 1)])
+def test_none_is_made_ahead_on_a_disk_that_has_no_room_for_what_one_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, made: int
+) -> None:
+    def disk_usage(_path: Path) -> SimpleNamespace:
+        asked.append(free)
+        return SimpleNamespace(free=free)
+
+    asked: list[int] = []
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
     with closing(Walls(tmp_path / "walls", MOST)) as walls:
         walls.keep_ready(1)
-        with pytest.raises(WallError, match="not installed"):
-            walls.make(run_folder(tmp_path, "one"))
+        wait_until(lambda: bool(asked))
+        walls._maker.shutdown()
+        assert len(mounted_below(tmp_path / "walls")) == made

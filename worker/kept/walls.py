@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,14 +27,15 @@ class Walls:
         self._place = place
         self.most = most
         self._ready: list[Path] = []
-        self._missing = 0
+        self._wanted = 0
+        self._in_making = 0
         self._lock = threading.Lock()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="wall")  # without a thread until one is wanted
 
     def keep_ready(self, count: int) -> None:
         """Begins to make so many; what an earlier process left of its own is removed."""
         self._clear()
-        self._missing = count
+        self._wanted = count
         self.refill()
 
     def make(self, root: Path) -> None:
@@ -45,9 +47,10 @@ class Walls:
             make_wall(root, self.most)
 
     def refill(self) -> None:
-        """Has those made anew that were taken, beside whatever comes next."""
+        """Has made what is missing, beside whatever comes next."""
         with self._lock:
-            missing, self._missing = self._missing, 0
+            missing = self._wanted - len(self._ready) - self._in_making
+            self._in_making += missing
         for _ in range(missing):
             self._maker.submit(self._make_ready)
 
@@ -58,21 +61,27 @@ class Walls:
 
     def _taken(self) -> Path | None:
         with self._lock:
-            if not self._ready:
-                return None
-            self._missing += 1
-            return self._ready.pop()
+            return self._ready.pop() if self._ready else None
 
     def _make_ready(self) -> None:
+        made = self._made()
+        with self._lock:
+            self._in_making -= 1
+            if made:
+                self._ready.append(made)
+
+    def _made(self) -> Path | None:
+        """None where what room there is had better be left to the runs, or it fails: they find out for themselves."""
         spare = self._place / uuid4().hex[:8]
         try:
+            if shutil.disk_usage(self._place.parent).free < self.most.size:
+                return None
             spare.mkdir(mode=0o700, parents=True)
             make_wall(spare, self.most)
-        except (WallError, OSError) as error:  # a run that needs one finds out for itself
+        except (WallError, OSError) as error:
             _log.info("no wall could be made ahead", reason=str(error))
-        else:
-            with self._lock:
-                self._ready.append(spare)
+            return None
+        return spare
 
     def _clear(self) -> None:
         with self._lock:
