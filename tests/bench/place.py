@@ -16,6 +16,8 @@ from tests.support.competition import Submission
 PATIENCE = 60.0
 """Seconds that a worker of another make may take to consume."""
 
+_PULL_POLICIES = ("always", "if-not-present")  # the first asks a registry for each run, which no floor does
+
 _QUEUE = "compute-worker"
 _numbers = itertools.count()
 _MB = 1_000_000
@@ -106,6 +108,15 @@ class Bench:
         environment = self.around.environment(WORKER_QUEUE=queue, **settings)
         with our_daemon(environment, self.around.folder / f"worker-{number}", self.site) as daemon:
             yield Contender(name, self.site, queue, daemon)
+
+    @contextmanager
+    def ours_by_pull_policy(self, name: str = "") -> Iterator[list[Contender]]:
+        """This worker under each policy of pulling that is of use to a site."""
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(self.ours(f"{name}pull {policy}", WORKER_PULL_POLICY=policy))
+                for policy in _PULL_POLICIES
+            ]
 
     @contextmanager
     def theirs(self) -> Iterator[list[Contender]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from tests.bench.figures import Figure, Point, Target, between, rates
@@ -16,12 +17,13 @@ _MOST = 25  # runs of the engine's own before and after each batch
 
 
 def in_a_row(bench: Bench) -> list[Figure]:
-    """Runs that wait for a worker with one slot; of other makes, too."""
+    """Runs that wait for a worker with one slot, under both policies of pulling; of other makes, too."""
     sizes = bench.sizes
     with ExitStack() as stack:
-        ours = stack.enter_context(bench.ours(f"{sizes.in_a_row} runs in a row"))
-        theirs = stack.enter_context(bench.theirs())
-        return _rounds(bench, [ours, *theirs], slots=1, count=sizes.in_a_row, rounds=sizes.rounds, share=IN_A_ROW)
+        ours = stack.enter_context(bench.ours_by_pull_policy(f"{sizes.in_a_row} in a row, "))
+        workers = [*ours, *stack.enter_context(bench.theirs())]
+        targets = {worker.name: IN_A_ROW for worker in ours}
+        return _rounds(bench, workers, slots=1, count=sizes.in_a_row, rounds=sizes.rounds, targets=targets)
 
 
 def side_by_side(bench: Bench) -> list[Figure]:
@@ -30,15 +32,16 @@ def side_by_side(bench: Bench) -> list[Figure]:
     for slots in bench.sizes.slots:
         name = f"{bench.sizes.many} runs, {slots} at a time"
         with bench.ours(name, WORKER_CONCURRENCY=str(slots)) as worker:
-            target = SIDE_BY_SIDE if slots == _JUDGED else None
-            figures += _rounds(bench, [worker], slots=slots, count=bench.sizes.many, rounds=1, share=target)
+            targets = {name: SIDE_BY_SIDE} if slots == _JUDGED else {}
+            taken = _rounds(bench, [worker], slots=slots, count=bench.sizes.many, rounds=1, targets=targets)
+            figures += [_on_curve(figure, slots) for figure in taken]
     return figures
 
 
 def _rounds(
-    bench: Bench, workers: list[Contender], *, slots: int, count: int, rounds: int, share: Target | None
+    bench: Bench, workers: list[Contender], *, slots: int, count: int, rounds: int, targets: Mapping[str, Target]
 ) -> list[Figure]:
-    """Engine, worker, engine, other worker, and again; only the first of the workers has a target."""
+    """Engine, worker, engine, other worker, and again."""
     taken: dict[str, list[float]] = {worker.name: [] for worker in workers}
     with floor(bench.around, slots=slots) as bare, bare.laid(bench.around.stub_run()) as laid:
         for worker in workers:
@@ -55,8 +58,8 @@ def _rounds(
     figures: list[Figure] = []
     for number, worker in enumerate(workers):
         own = pairs[number :: len(workers)]
-        figures += rates(worker.name, own, share=None if number else share)
-    return figures if rounds > 1 or len(workers) > 1 else [_on_curve(figure, slots) for figure in figures]
+        figures += rates(worker.name, own, share=targets.get(worker.name))
+    return figures
 
 
 def _on_curve(figure: Figure, slots: int) -> Figure:

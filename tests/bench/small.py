@@ -14,7 +14,6 @@ from tests.support.competition import Submission
 from worker.demo.competition import SLOTS
 
 OVERHEAD = Target("<", 0.05)
-_POLICIES = ("always", "if-not-present")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ def small_run(bench: Bench) -> list[Figure]:
     """Latency and overhead, under both policies of pulling that are of use; the worker's CPU seconds a run."""
     sizes = bench.sizes
     with ExitStack() as stack:
-        ours = [stack.enter_context(bench.ours(f"pull {policy}", WORKER_PULL_POLICY=policy)) for policy in _POLICIES]
+        ours = stack.enter_context(bench.ours_by_pull_policy())
         workers = [*ours, *stack.enter_context(bench.theirs())]
         results = _rehearsed(ours[0], bench.around.small_run())
         bare = stack.enter_context(floor(bench.around))
