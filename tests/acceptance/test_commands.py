@@ -119,9 +119,8 @@ def test_an_interrupted_exec_leaves_no_container(
 ) -> None:
     (tmp_path / "MESSAGE.json").write_text(message(competition.docker_submission(gated())))
     env = environment({"SUBMISSION_TEMP_DIR": str(tmp_path / "temp"), **engine_only})
-    before = events.starts
     process = subprocess.Popen([*COMMAND, "exec", "MESSAGE.json"], env=env, cwd=tmp_path, stderr=subprocess.PIPE)
-    started = events.next_start(before)
+    started = events.start_below(tmp_path / "temp")
     process.send_signal(number)
     _, said = process.communicate(timeout=10)
     assert process.returncode == ExitCode.RUN_FAILED

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from sandbox.docker.kernel_log import KernelLog
 
@@ -101,13 +102,12 @@ def test_the_earliest_are_forgotten_first(kernel: Kernel) -> None:
 
 
 def test_where_it_cannot_be_read_that_is_said_once_and_nobody_was_refused_anything(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
-    log = KernelLog(tmp_path / "missing")
-    assert not log.refused(ID)
-    assert not log.refused(ID)
-    log.close()
-    assert capsys.readouterr().out.count("goes untold") == 1
+    with capture_logs() as told, closing(KernelLog(tmp_path / "missing")) as log:
+        assert not log.refused(ID)
+        assert not log.refused(ID)
+    assert [entry["event"] for entry in told] == ["no kernel log, the limit of processes goes untold"]
 
 
 def test_a_log_that_was_closed_says_nothing(kernel: Kernel) -> None:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import docker
 
 from protocol.run import Role
-from sandbox.labels import ROLE, RUN, WORKER
+from sandbox.labels import FOLDER, ROLE, RUN, WORKER
 
 _NANO = 1e-9
 
@@ -57,20 +58,15 @@ class EngineEvents:
         self._stream.close()
         self._thread.join()
 
-    def next_start(self, already: int) -> EngineEvent:
-        """The first container that starts after that many had: for runs whose message id nobody was told."""
+    def start_below(self, temp_dir: Path) -> EngineEvent:
+        """The first start of a container whose run has its folder there: for runs whose message id nobody was told."""
 
         def starts() -> list[EngineEvent]:
-            return [event for event in self._seen if event.action == "start"]
+            here = {folder.name for folder in temp_dir.glob("**/runs/*")}
+            return [event for event in self._seen if event.action == "start" and event.attributes[FOLDER] in here]
 
-        self._wait_for(lambda: len(starts()) > already, 30.0, "another start")
-        return starts()[already]
-
-    @property
-    def starts(self) -> int:
-        """Containers that have started."""
-        with self._changed:
-            return sum(event.action == "start" for event in self._seen)
+        self._wait_for(lambda: bool(starts()), 30.0, f"a start of a run below {temp_dir}")
+        return starts()[0]
 
     def of(self, run: str, action: str | None = None, role: Role | None = None) -> list[EngineEvent]:
         """What has been seen of that run (its message id), in order."""
@@ -114,4 +110,6 @@ def wait_for_start(host: str, label: str, value: str) -> None:
 
 def _event(raw: Mapping[str, Any]) -> EngineEvent:
     actor = raw["Actor"]
-    return EngineEvent(raw["Action"], raw["timeNano"] * _NANO, actor["ID"], {RUN: "", ROLE: "", **actor["Attributes"]})
+    return EngineEvent(
+        raw["Action"], raw["timeNano"] * _NANO, actor["ID"], {RUN: "", ROLE: "", FOLDER: "", **actor["Attributes"]}
+    )
