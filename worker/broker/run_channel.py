@@ -40,6 +40,7 @@ class RunChannel:
         self._queues = queues
         self._channel: BlockingChannel = connection.channel()
         self._channel.tx_select()
+        self._prefetch = 0
         self.was_consuming = False
         """True where it should be `consuming`: if it is not, the broker has ended that."""
 
@@ -59,7 +60,9 @@ class RunChannel:
         def called(_channel: object, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
             on_message(_received(method, properties, body))
 
-        self._channel.basic_qos(prefetch_count=prefetch)
+        if prefetch != self._prefetch:
+            self._channel.basic_qos(prefetch_count=prefetch)
+            self._prefetch = prefetch
         self.was_consuming = True
         self._channel.basic_consume(self._terms.queue, called)
 
