@@ -1,9 +1,10 @@
 """Cached bundles on the disk: `KEY.DIGEST` is a bundle's bytes, which never change, `KEY.json` what is known of them.
 
 Any number of workers of one user share the folder. Bytes come into their place whole, under a name that their digest is
-part of, so whoever reads them needs but the shared lock that keeps them from being removed; whoever puts or removes
-some holds `lock`. A crash leaves bytes that nothing names, or a record of bytes that are not there or not whole: the
-first leave in their turn, the second are found out when they are wanted.
+part of, so whoever reads them needs but the shared lock that keeps them from being removed. Whoever puts or removes
+some holds `lock`, which notes how much room there is, so that not each has to look at all that lies there. A crash
+leaves bytes that nothing names, or a record of bytes that are not there or not whole: the first leave in their turn,
+the second are found out when they are wanted.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from worker.bundles.shared_files import Watch, is_whole, open_shared, remove
 from worker.kept.atomic import write_whole
 from worker.storage.version import Version
 
@@ -29,11 +31,8 @@ _BYTES = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DRAFT = ".draft-"
 _ABANDONED = 86400.0  # seconds; no copy takes that long
-_PIECE = 1 << 20
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-Watch = Callable[[int, int], None]
-"""Called with bytes read and bytes in all while a bundle is checked; may raise, to break that off."""
+_BELIEVED = 3600.0  # seconds; then somebody looks again at what lies there
+_NOTE = 1000  # bytes, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +68,17 @@ class Shelf:
         A damaged one is removed.
         """
         path = self._path(key, entry.digest)
-        handle = _open_shared(path)
+        handle = open_shared(path)
         if handle is None:
             yield None
             return
         try:
-            whole = _is_whole(handle, entry, watch)
+            whole = is_whole(handle, entry.size, entry.digest, watch)
             if whole:
                 os.utime(handle)
             else:
                 fcntl.flock(handle, fcntl.LOCK_UN)
-                _remove(path)
+                remove(path)
             yield path if whole else None
         finally:
             os.close(handle)
@@ -89,12 +88,12 @@ class Shelf:
         if (size := file.stat().st_size) > self._most:
             return False
         entry = Entry(version, size, _digest(file))
-        with self._draft(file) as draft, self._alone():
+        with self._draft(file) as draft, self._alone() as lock:
             known = self.find(key)
             if known and known.digest != entry.digest:
-                _remove(self._path(key, known.digest))
+                remove(self._path(key, known.digest))
             if not (path := self._path(key, entry.digest)).exists():
-                self._make_room(entry.size)
+                self._make_room(lock, entry.size)
                 draft.rename(path)
             record = {"version": asdict(version), "size": entry.size, "digest": entry.digest}
             write_whole(self._folder / f"{key}.json", json.dumps(record).encode(), durable=False)
@@ -123,34 +122,53 @@ class Shelf:
             draft.unlink(missing_ok=True)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other worker, nor thread, puts or makes room meanwhile; it takes milliseconds."""
+    def _alone(self) -> Iterator[int]:
+        """No other worker, nor thread, puts or makes room meanwhile; gives the locked file."""
         handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            yield handle
         finally:
             os.close(handle)
 
-    def _make_room(self, wanted: int) -> None:
-        """Removes what nobody reads, least recently used first, until that many bytes fit in."""
+    def _make_room(self, lock: int, wanted: int) -> None:
+        """Has that many bytes fit in, and notes it first: a crash leaves more room than is noted, never less."""
+        noted = _noted(lock, self._most)
+        if noted is None or noted["spare"] < wanted:
+            noted = {"most": self._most, "looked": time.time(), "spare": self._cleared(wanted)}
+        note = json.dumps({**noted, "spare": noted["spare"] - wanted}).encode()
+        os.pwrite(lock, note, 0)
+        os.ftruncate(lock, len(note))
+
+    def _cleared(self, wanted: int) -> int:
+        """Removes what nobody reads, least recently used first, until that many bytes fit in; how many do then."""
         found = _listed(self._folder)
         held = sorted((s.st_mtime, s.st_size, entry.name) for entry, s in found if _BYTES.fullmatch(entry.name))
         over = sum(size for _, size, _ in held) + wanted - self._most
         for _, size, name in held:
             if over <= 0:
                 break
-            if _remove(self._folder / name):
+            if remove(self._folder / name):
                 over -= size
                 self._forget(name)
         for entry, state in found:
             if entry.name.startswith(_DRAFT) and state.st_ctime < time.time() - _ABANDONED:
                 Path(entry.path).unlink(missing_ok=True)
+        return wanted - over
 
     def _forget(self, name: str) -> None:
         key, _, digest = name.partition(".")
         if (known := self.find(key)) is None or known.digest == digest:
             (self._folder / f"{key}.json").unlink(missing_ok=True)
+
+
+def _noted(lock: int, most: int) -> dict[str, float] | None:
+    """What the last to look has noted, and others since; None where it is old, or was for another size."""
+    with suppress(ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+        noted = {name: float(value) for name, value in json.loads(os.pread(lock, _NOTE, 0)).items()}
+        if noted["most"] == most and 0 <= time.time() - noted["looked"] < _BELIEVED and noted["spare"] <= most:
+            return noted
+    return None
 
 
 def _listed(folder: Path) -> list[tuple[os.DirEntry[str], os.stat_result]]:
@@ -177,49 +195,6 @@ def _own_folder(parent: Path) -> Path:
         raise PermissionError(f"{folder} is no folder of this user")
     folder.chmod(0o700)
     return folder
-
-
-def _open_shared(path: Path) -> int | None:
-    """A handle of the file, which is not removed while it is open; None where it is gone or about to be."""
-    try:
-        handle = os.open(path, _READ)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink:
-            return handle
-    except BlockingIOError:
-        pass
-    os.close(handle)
-    return None
-
-
-def _remove(path: Path) -> bool:
-    """Whether it is gone; False where somebody reads it."""
-    with suppress(FileNotFoundError):
-        handle = os.open(path, _READ)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(handle)
-    return True
-
-
-def _is_whole(handle: int, entry: Entry, watch: Watch) -> bool:
-    """By size, then by digest."""
-    state = os.fstat(handle)
-    if not stat.S_ISREG(state.st_mode) or state.st_size != entry.size:
-        return False
-    digest, done = hashlib.sha256(), 0
-    while piece := os.pread(handle, _PIECE, done):
-        digest.update(piece)
-        done += len(piece)
-        watch(done, entry.size)
-    return digest.hexdigest() == entry.digest
 
 
 def _digest(file: Path) -> str:
