@@ -104,6 +104,7 @@ def test_one_that_cannot_be_made_ahead_is_the_runs_to_find_out(tmp_path: Path, m
                 walls.make(run_folder(tmp_path, "one"))
             wait_until(lambda: bool(logs))
         assert [entry["event"] for entry in logs] == ["no wall could be made ahead"]
+        assert list(place.iterdir()) == []
         walls.refill()
         wait_for(place, 1)
 

@@ -64,11 +64,13 @@ class Walls:
             return self._ready.pop() if self._ready else None
 
     def _make_ready(self) -> None:
-        made = self._made()
-        with self._lock:
-            self._in_making -= 1
-            if made:
-                self._ready.append(made)
+        made = None
+        try:
+            made = self._made()
+        finally:
+            with self._lock:
+                self._in_making -= 1
+                self._ready += [made] if made else []
 
     def _made(self) -> Path | None:
         """None where what room there is had better be left to the runs, or it fails: they find out for themselves."""
@@ -79,6 +81,7 @@ class Walls:
             spare.mkdir(mode=0o700, parents=True)
             make_wall(spare, self.most)
         except (WallError, OSError) as error:
+            _remove(spare)
             _log.info("no wall could be made ahead", reason=str(error))
             return None
         return spare
@@ -86,6 +89,10 @@ class Walls:
     def _clear(self) -> None:
         with self._lock:
             self._ready.clear()
-        if self._place.is_dir():
-            take_down(self._place)
-            remove_tree(self._place)
+        _remove(self._place)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        take_down(folder)
+        remove_tree(folder)
