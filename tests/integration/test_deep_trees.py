@@ -45,7 +45,7 @@ def test_depth_and_numbers_cost_no_descriptors(out: Path) -> None:
         most = max(most, descriptors() if count % 500 == 0 else 0)
     assert count == 6000
     assert most <= before + 2
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_deep_tree_is_sanitised_and_removed(out: Path) -> None:

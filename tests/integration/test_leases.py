@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.support.consumers import PATIENCE, Bench, number
+from tests.support.consumers import PATIENCE, Bench, number, wait_until_settled
 from tests.support.fault_proxy import FaultProxy
 from tests.support.own_broker import CONSUMER_TIMEOUT, OwnBroker, own_broker
 from worker.broker.delivery import ATTEMPTS_HEADER, Settlement
@@ -74,6 +74,7 @@ def test_a_clean_restart_of_the_broker_loses_none_of_200_leases(broker: OwnBroke
         bench.publish([200])
         (last,) = taker.take(1)
         consumer.settle(last, Settlement.ACK)
+        wait_until_settled(consumer)
     assert {number(one) for one in [*held, last]} == set(range(201))
     assert nothing_is_left(bench, 120.0)
 
@@ -91,6 +92,7 @@ def test_a_restart_that_outlasts_the_leases_gives_each_run_back(broker: OwnBroke
             consumer.settle(again[-1], Settlement.ACK)
         assert {number(one) for one in again} == set(range(200))
         assert {one.failed_attempts for one in again} == {1}
+        wait_until_settled(consumer)
     assert nothing_is_left(bench, 10.0)
 
 

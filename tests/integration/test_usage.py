@@ -57,7 +57,7 @@ def test_levels_without_end_are_all_counted(tmp_path: Path) -> None:
     os.close(handle)
     before = len(list(Path("/proc/self/fd").iterdir()))
     assert measure([tmp_path]) == Usage(10, 3001)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before  # fewer where somebody else's was collected meanwhile
 
 
 def test_what_lies_on_the_way_back_from_the_deep_is_counted_too(tmp_path: Path) -> None:

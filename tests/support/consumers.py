@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from queue import Empty, SimpleQueue
@@ -101,6 +102,14 @@ class Bench:
     def channel(self) -> Iterator[BlockingChannel]:
         with closing(pika.BlockingConnection(pika.URLParameters(self.url.replace("pyamqp:", "amqp:")))) as connection:
             yield connection.channel()
+
+
+def wait_until_settled(consumer: Consumer) -> None:
+    """Hundreds of settlements take longer on a busy machine than a consumer's end waits for them."""
+    deadline = time.monotonic() + PATIENCE
+    while consumer.leases:
+        assert time.monotonic() < deadline, f"{consumer.leases} are not settled"
+        time.sleep(0.02)
 
 
 def _refused(reason: str) -> None:

@@ -47,7 +47,7 @@ def test_no_descriptor_stays_open(out: Path) -> None:
         (out / name).write_text(name)
     before = len(list(Path("/proc/self/fd").iterdir()))
     assert copy_web_page(out, out.parent / "copy", limit=1000)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_page_beyond_the_limit_is_not_copied(out: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_pair_that_cannot_be_made_leaves_nothing_open(tmp_path: Path) -> None:
     (tmp_path / "err").touch()
     with pytest.raises(FileExistsError):
         LogPair.at(tmp_path / "out", tmp_path / "err", limit=2)
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert set(Path("/proc/self/fd").iterdir()) <= before
 
 
 @pytest.mark.parametrize(
