@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -162,7 +163,8 @@ def test_a_url_in_the_sites_own_document_is(arena: Arena, canary: Canary) -> Non
 def test_nothing_slipped_out(arena: Arena, results: Mapping[str, Submission]) -> None:
     for submission in results.values():
         arena.here.told(submission)
-    assert not list(arena.host.parent.rglob("slipped"))
+    walked = os.walk(arena.host.parent)  # which does not mind that folders of ended runs are being removed
+    assert not [where for where, folders, files in walked if "slipped" in (*folders, *files)]
 
 
 def test_the_worker_is_none_the_worse(arena: Arena, client: docker.DockerClient) -> None:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_target_holds_over_its_seeds_and_what_lies_near(name: str) -> None:
     done = fuzz(TARGETS[name], seconds=0.5)
     assert done.find is None
-    assert done.tried > len(TARGETS[name].seeds())
+    assert done.tried >= len(TARGETS[name].seeds())
 
 
 def _buggy(data: bytes) -> None:
