@@ -45,12 +45,19 @@ def test_nothing_is_left_of_a_network_whose_holder_ends(how: signal.Signals) -> 
     with subprocess.Popen([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         gateway, *pids = holder.stdout.readline().decode().split()
+        assert (bridge := _interface(gateway))
         holder.send_signal(how)
         holder.wait(_PATIENCE)
     _await_ends(pids)
     with network(1):  # which takes away the bridge of one that was killed
         pass
-    assert f" {gateway}/" not in subprocess.run(["ip", "addr"], check=True, capture_output=True, text=True).stdout
+    assert _interface(gateway) != bridge  # somebody else's may have its name and address by now
+
+
+def _interface(address: str) -> str | None:
+    """The number of the interface with that address, which no other ever has; None where there is none."""
+    shown = subprocess.run(["ip", "-oneline", "addr"], check=True, capture_output=True, text=True).stdout
+    return next((line.partition(":")[0] for line in shown.splitlines() if f" {address}/" in line), None)
 
 
 def _within(host: Host, *command: str) -> str:
