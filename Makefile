@@ -13,9 +13,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PARTS := $(BIN)/python -m worker.demo.parts
 PYTEST_ARGS ?=
-# In the order of the folders: the long files are over when tests/unit fills the last minutes. xdist's own order, those
-# with the most tests first, leaves one worker alone with the longest files at the end.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 CHAOS_ARGS ?=
 FLEET_ARGS ?=
 BENCH_ARGS ?=
@@ -33,8 +30,7 @@ demo: $(VENV)/.installed ## the whole path on this machine: one submission, its 
 
 test: lint ## lint and every test, with the real parts up; stops what it started
 	@echo "test: the whole suite"
-	@$(PARTS) run -- $(SHELL) -c '$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone" $(PYTEST_ARGS) \
-	  && $(BIN)/python -m pytest -m alone $(PYTEST_ARGS)'
+	@$(PARTS) run -- $(BIN)/python -m tests.suite $(PYTEST_ARGS)
 
 unit: $(VENV)/.installed ## tests that need nothing but Python
 	@echo "unit: tests without I/O"

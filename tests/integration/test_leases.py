@@ -39,7 +39,7 @@ def test_a_lease_outlasts_the_consumer_timeout(broker: OwnBroker, bench: Bench) 
         assert (first.redelivered, again.redelivered) == (False, True), "the broker would lose patience"
         assert taker.takes_nothing_for(2 * CONSUMER_TIMEOUT)
         assert taker.gone.empty()
-        assert consumer.is_held(delivery)
+        assert consumer.claim(lambda: delivery).wait(lambda: not taker.gone.empty())
         consumer.settle(delivery, Settlement.ACK)
         bench.publish([2])
         (second,) = taker.take(1)
@@ -153,7 +153,7 @@ def test_a_dead_workers_lease_goes_to_another_within_the_ttl(bench: Bench) -> No
             began = time.monotonic()
             proxy.cut()
             (delivery,) = other.take(1)
-            assert time.monotonic() - began < 3.0 + 2.0
+            assert time.monotonic() - began < 3.0 + 5.0
             assert delivery.failed_attempts == 1
             dead.gone.get(timeout=PATIENCE)
 
@@ -230,17 +230,17 @@ def test_a_deleted_lease_queue_is_made_again_with_what_was_in_it(bench: Bench) -
 
 def test_a_broker_short_of_memory_keeps_our_leases(broker: OwnBroker, bench: Bench) -> None:
     bench.publish([1])
-    with bench.consumer(2.0) as (consumer, taker):
+    with bench.consumer(4.0) as (consumer, taker):
         (delivery,) = taker.take(1)
         with broker.short_of_memory():
-            assert taker.takes_nothing_for(4.0)
+            assert taker.takes_nothing_for(6.0)
             assert taker.gone.empty()
         consumer.settle(delivery, Settlement.ACK)
         bench.publish([2])
         (second,) = taker.take(1)
         assert number(second) == 2
         consumer.settle(second, Settlement.ACK)
-    assert nothing_is_left(bench, 2.0)
+    assert nothing_is_left(bench, 4.0)
 
 
 def nothing_is_left(bench: Bench, ttl: float) -> bool:

@@ -51,7 +51,10 @@ Answer = HTTPStatus | Fault | Hold
 
 @dataclass(eq=False)
 class Noted:
-    """A request: what was asked, what the real store answered (0: it was not asked), and when it was over."""
+    """A request: what was asked, what the real store answered (0: it was not asked), and when that was.
+
+    `done` is when the store had answered, or else when the request was over: whoever asked may hear of it at once.
+    """
 
     method: str
     blob: str
@@ -134,7 +137,7 @@ class BadStore(ThreadingHTTPServer):
             yield answer
         finally:
             with self._changed:
-                request.done = time.monotonic()
+                request.done = min(request.done, time.monotonic())
                 self._changed.notify_all()
 
 
@@ -192,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.held.set()
             self.server.let_go.wait(_LONGEST)
         reply = self._real(body)
-        noted.status = reply.status_code
+        noted.status, noted.done = reply.status_code, time.monotonic()
         self._head(reply, 0)
 
     def _real(self, body: bytes | None) -> requests.Response:

@@ -29,7 +29,9 @@ class WorkerProcess:
     temp_dir: Path
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """Of whole lines: the worker may be writing the last one just now."""
+        whole = self.log.read_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if name is None or line["event"] == name]
 
     def wait_for_event(self, name: str, timeout: float = 20.0, *, count: int = 1) -> None:
