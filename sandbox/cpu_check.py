@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from sandbox.cpus import cpu_list, cpus_of
 from sandbox.empty_container import empty_container
-from sandbox.engine import ContainerEngine, StartRefused
-from sandbox.errors import EngineRefused
+from sandbox.engine import ContainerEngine
+from sandbox.errors import EngineRefused, StartRefused
 
 
 def why_no_cpusets(engine: ContainerEngine, cpusets: Iterable[str]) -> str:

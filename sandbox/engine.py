@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sandbox.cancellation import Cancellation
+from sandbox.engine_facts import EngineReport, HostFacts
 from sandbox.host_paths import HostPaths
 from sandbox.profile import SecurityProfile
 from sandbox.usage import Usage
@@ -92,67 +93,6 @@ class ContainerState:
     started_at: float | None
     finished_at: float | None
     error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """The engine and the host that it runs on, as far as defaults and preflight need them. `memory` is bytes.
-
-    `swap_limit` is False where the kernel does not hold containers to a limit of swap; `cdi` True
-    where the engine injects devices by CDI name; `name` is what the host calls itself. `podman` tells
-    Podman's Docker-compatible API from Docker's own engine, `rootless` an engine that runs without root's
-    rights. `remapped_root` is (uid, gid) on the host of a container's root, None where that is root itself.
-    `limits_not_held` names what the engine would accept as a limit, and then not hold a container to; `cpusets` is
-    False where it would do so with a set of CPUs. `data_root` is
-    its folder of images and containers, in its host's terms; empty where it does not say.
-    """
-
-    name: str
-    engine_version: str
-    cpus: int
-    memory: int
-    os_type: str
-    swap_limit: bool
-    runtimes: tuple[str, ...]
-    cdi: bool
-    podman: bool = False
-    rootless: bool = False
-    remapped_root: tuple[int, int] | None = None
-    limits_not_held: tuple[str, ...] = ()
-    cpusets: bool = True
-    data_root: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReport:
-    """What an operator wants to know of an engine. `clock` is epoch seconds, `warnings` are its own words."""
-
-    version: str
-    api_version: str
-    storage_driver: str
-    cgroup_version: str
-    architecture: str
-    default_runtime: str
-    clock: float
-    warnings: tuple[str, ...] = ()
-
-
-class StartRefused(Exception):
-    """The image's command cannot be started (none given, missing, not executable, no such user).
-
-    The image's maker is to blame, so the runner turns this into an `Outcome`; `exit_code` is 126 or 127.
-    `reason` is for that maker and names no path of the host; `detail`, the engine's own words, is for the log.
-    """
-
-    def __init__(self, reason: str, exit_code: int = 127, *, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.exit_code = exit_code
-        self.detail = detail
-
-
-class NoSuchUser(StartRefused):
-    """The image has no user of the name in `ContainerSpec.user`; another container may be made without it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ SandboxError
     │   └── ImageNotHeld  the engine has it not, and may not pull
     ├── ImageInvalid      no valid image reference, or no usable image behind it
     └── RegistryUnreachable  the registry is slow, broken or away: another attempt may succeed
+
+StartRefused              the image's maker's fault, not the sandbox's: ends as an `Outcome`
+└── NoSuchUser            another container may be made without that user
 """
 
 from __future__ import annotations
@@ -78,3 +81,21 @@ class ImageInvalid(ImageError):
 
 class RegistryUnreachable(ImageError):
     """The registry did not answer, answered with a fault, or took longer than the deadline; passing."""
+
+
+class StartRefused(Exception):
+    """The image's command cannot be started (none given, missing, not executable, no such user).
+
+    The image's maker is to blame, so the runner turns this into an `Outcome`; `exit_code` is 126 or 127.
+    `reason` is for that maker and names no path of the host; `detail`, the engine's own words, is for the log.
+    """
+
+    def __init__(self, reason: str, exit_code: int = 127, *, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.exit_code = exit_code
+        self.detail = detail
+
+
+class NoSuchUser(StartRefused):
+    """The image has no user of the name in `ContainerSpec.user`; another container may be made without it."""

@@ -8,12 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sandbox.engine import (
-    ContainerSpec,
-    ContainerState,
-    StartRefused,
-    Stream,
-)
+from sandbox.engine import ContainerSpec, ContainerState, Stream
+from sandbox.errors import StartRefused
 
 _SIGNALS = {"SIGTERM": 143, "SIGKILL": 137}
 

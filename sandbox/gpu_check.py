@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sandbox.empty_container import empty_container
-from sandbox.engine import ContainerEngine, StartRefused
-from sandbox.errors import GpuUnavailable
+from sandbox.engine import ContainerEngine
+from sandbox.errors import GpuUnavailable, StartRefused
 from sandbox.gpu import GpuRequest
 
 _PODMAN = (

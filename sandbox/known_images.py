@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from sandbox.engine import ContainerEngine, ContainerSpec, StartRefused
+from sandbox.engine import ContainerEngine, ContainerSpec
+from sandbox.errors import StartRefused
 
 # Images known to be sound, or to lack the user asked for; enough for every competition of a site.
 _REMEMBERED = 1000

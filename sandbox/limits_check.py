@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass
 
 from sandbox.canary_program import CPU_SECONDS, MANY_PROCESSES, MUCH_MEMORY, canary_program
-from sandbox.engine import ContainerEngine, ContainerSpec, ContainerState, StartRefused
-from sandbox.errors import EngineRefused
+from sandbox.engine import ContainerEngine, ContainerSpec, ContainerState
+from sandbox.errors import EngineRefused, StartRefused
 from sandbox.profile import SecurityProfile
 
 _MIB = 1 << 20

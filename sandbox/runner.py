@@ -13,7 +13,8 @@ import structlog
 
 from sandbox.attendance import Attendance, Output
 from sandbox.bounds import judged
-from sandbox.engine import ContainerEngine, ContainerSpec, ContainerState, NoSuchUser, StartRefused
+from sandbox.engine import ContainerEngine, ContainerSpec, ContainerState
+from sandbox.errors import NoSuchUser, StartRefused
 from sandbox.known_images import KnownImages
 from sandbox.logs import LogPair
 from sandbox.outcome import ExitReason, Outcome, outcome_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sandbox.empty_container import empty_container
-from sandbox.engine import ContainerEngine, StartRefused
-from sandbox.errors import EngineRefused, RuntimeUnavailable
+from sandbox.engine import ContainerEngine
+from sandbox.errors import EngineRefused, RuntimeUnavailable, StartRefused
 
 _PATIENCE = 60.0  # seconds; a runtime that boots a kernel of its own takes one or two
 

@@ -17,18 +17,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sandbox.cancellation import Cancellation
-from sandbox.engine import (
-    ContainerSpec,
-    ContainerState,
-    EngineReport,
-    HostFacts,
-    Image,
+from sandbox.engine import ContainerSpec, ContainerState, Image, PullProgress, ScratchMeter
+from sandbox.engine_facts import EngineReport, HostFacts
+from sandbox.errors import (
+    EngineRefused,
+    EngineUnreachable,
+    GpuUnavailable,
+    ImageError,
+    ImageNotFound,
     NoSuchUser,
-    PullProgress,
-    ScratchMeter,
     StartRefused,
 )
-from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable, ImageError, ImageNotFound
 from sandbox.fake_container import FakeAttachment, FakeContainer, Program
 from sandbox.host_paths import SAME_HOST, HostPaths
 

@@ -13,7 +13,8 @@ from protocol import broker_url
 from protocol.broker_url import BrokerAddress
 from protocol.celery_control import node_name
 from protocol.celery_events import LamportClock
-from sandbox.engine import ContainerEngine, HostFacts
+from sandbox.engine import ContainerEngine
+from sandbox.engine_facts import HostFacts
 from sandbox.errors import EngineRefused, EngineUnreachable, GpuUnavailable
 from sandbox.host_paths import SAME_HOST
 from sandbox.patience import PATIENCE

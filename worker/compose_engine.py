@@ -9,7 +9,8 @@ import structlog
 from config.settings import Settings
 from sandbox.docker.client import EngineTls
 from sandbox.docker.engine import DockerEngine
-from sandbox.engine import ContainerEngine, HostFacts, Image
+from sandbox.engine import ContainerEngine, Image
+from sandbox.engine_facts import HostFacts
 from sandbox.errors import FolderUnseen, SandboxError
 from sandbox.folder_check import check_folder
 from sandbox.gpu import GpuRequest, dealt_out, installed_gpus

@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 
 from config.settings import Settings
-from sandbox.engine import ContainerEngine, HostFacts
+from sandbox.engine import ContainerEngine
+from sandbox.engine_facts import HostFacts
 from sandbox.errors import RuntimeUnavailable
 from sandbox.runtime_check import check_runtime
 

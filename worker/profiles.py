@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from config.settings import Settings
 from protocol.run import Role
 from sandbox.cpus import cpus_of
-from sandbox.engine import HostFacts
+from sandbox.engine_facts import HostFacts
 from sandbox.profile import SecurityProfile
 from sandbox.slots import Share
 

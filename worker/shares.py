@@ -7,7 +7,8 @@ import structlog
 from config.settings import Settings
 from sandbox.cpu_check import why_no_cpusets
 from sandbox.cpus import cpu_order, cpu_sets
-from sandbox.engine import ContainerEngine, HostFacts
+from sandbox.engine import ContainerEngine
+from sandbox.engine_facts import HostFacts
 from sandbox.gpu import GpuRequest
 from sandbox.slots import Share
 

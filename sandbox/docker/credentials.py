@@ -1,14 +1,18 @@
-"""What the Docker client's `config.json` holds for a registry."""
+"""What the Docker client's `config.json` holds for a registry, and whether the registry takes it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from docker import auth
 from docker.errors import DockerException, InvalidRepository
 
+from sandbox.docker.client import EngineClient
+from sandbox.docker.errors import login_error, translated
 from sandbox.errors import EngineRefused, ImageInvalid
 
 
@@ -29,6 +33,19 @@ def registry_login(reference: str, path: Path | None) -> dict[str, Any]:
         # Not chained: such an error may quote the credentials.
         raise EngineRefused(f"The registry credentials in {path} cannot be used ({type(error).__name__}).") from None
     return dict(login or {})
+
+
+def log_in(connect: Callable[[], EngineClient], registry: str, path: Path | None) -> bool:
+    """Has the engine show the registry the credentials in the file; False where there are none.
+
+    Raises `LoginRefused`, `RegistryUnreachable` where it cannot be asked, or `EngineRefused`: the file is broken.
+    """
+    login = registry_login(f"{registry}/any", path)
+    if not login:
+        return False
+    with connect() as client, translated("logging in to a registry", partial(login_error, registry)):
+        client.log_in(registry, login)
+    return True
 
 
 def _registry(reference: str) -> str:

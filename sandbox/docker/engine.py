@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 
 from sandbox.cancellation import Cancellation
 from sandbox.docker import engine_events
@@ -21,35 +21,25 @@ from sandbox.docker.client import EngineClient, EngineTls
 from sandbox.docker.container_config import container_config
 from sandbox.docker.container_state import KILLED, container_state
 from sandbox.docker.container_wait import wait_for_end
-from sandbox.docker.credentials import registry_login
+from sandbox.docker.credentials import log_in, registry_login
 from sandbox.docker.engine_log import EngineLog
 from sandbox.docker.errors import (
     create_error,
-    image_error,
-    login_error,
-    plain,
     start_error,
     tolerating,
     translated,
 )
 from sandbox.docker.facts import engine_report, host_facts
 from sandbox.docker.image_files import obstacle
+from sandbox.docker.image_lookup import find_image
 from sandbox.docker.image_removal import remove_image
 from sandbox.docker.kernel_log import KernelLog
 from sandbox.docker.memory import memory_in_use
 from sandbox.docker.own_container import found_host_paths
 from sandbox.docker.pull import pull
 from sandbox.docker.scratch import scratch_meter
-from sandbox.engine import (
-    ContainerSpec,
-    ContainerState,
-    EngineReport,
-    HostFacts,
-    Image,
-    PullListener,
-    PullProgress,
-    ScratchMeter,
-)
+from sandbox.engine import ContainerSpec, ContainerState, Image, PullListener, PullProgress, ScratchMeter
+from sandbox.engine_facts import EngineReport, HostFacts
 from sandbox.errors import EngineUnreachable
 from sandbox.host_paths import HostPaths, SharedFolder
 
@@ -90,18 +80,16 @@ class DockerEngine:
         self._registry_auth = registry_auth
         self._pull_patience = pull_patience
         self._on_pulled = on_pulled
+        self._open = ExitStack()
         self._version: str | None = None
-        self._api = self._client(_TIMEOUT)
+        self._api = self._open.enter_context(self._client(_TIMEOUT))
         self._version = self._api.api_version
-        self._kills = self._client(_KILL_TIMEOUT)
+        self._kills = self._open.enter_context(self._client(_KILL_TIMEOUT))
         self._host_paths = HostPaths((*shared, *found_host_paths(self._api).shared))
 
     def close(self) -> None:
         """Lets go of idle connections."""
-        self._api.close()
-        self._kills.close()
-        for opened in vars(self).keys() & {"_glances", "_kernel_log"}:
-            getattr(self, opened).close()
+        self._open.close()
 
     def ping(self) -> None:
         """Raises `EngineUnreachable` where it does not answer within a few seconds."""
@@ -128,11 +116,11 @@ class DockerEngine:
     @cached_property
     def _glances(self) -> EngineClient:
         """Connections for those who look on; most workers have nobody who does."""
-        return self._client(_GLANCE_TIMEOUT)
+        return self._open.enter_context(self._client(_GLANCE_TIMEOUT))
 
     @cached_property
     def _kernel_log(self) -> KernelLog:
-        return KernelLog()
+        return self._open.enter_context(closing(KernelLog()))
 
     @cached_property
     def _facts(self) -> HostFacts:
@@ -140,14 +128,7 @@ class DockerEngine:
 
     def find_image(self, reference: str) -> Image | None:
         """The image under that reference or id, if the engine holds it. Raises `ImageInvalid`."""
-
-        def tell(error: APIError) -> Exception:
-            return image_error(reference, plain(error), error.status_code)
-
-        with translated("looking for an image", tell), suppress(NotFound):
-            found = self._api.inspect_image(reference)  # type: ignore[no-untyped-call]
-            return Image(str(found["Id"]), reference)
-        return None
+        return find_image(self._api, reference)
 
     def pull(
         self,
@@ -179,7 +160,7 @@ class DockerEngine:
                 cancellation=cancellation,
                 podman=self._facts.podman,
             )
-        image = self.find_image(pulled.name)
+        image = find_image(self._api, pulled.name)
         if image is None:
             raise EngineUnreachable(f"The container engine lost {reference} right after its pull.")
         return Image(image.id, reference, pulled.fetched)
@@ -189,15 +170,7 @@ class DockerEngine:
 
         Raises `LoginRefused`, `RegistryUnreachable` where it cannot be asked, or `EngineRefused`: the file is broken.
         """
-        login = registry_login(f"{registry}/any", self._registry_auth)
-        if not login:
-            return False
-        with (
-            self._client(_LOGIN_PATIENCE) as client,
-            translated("logging in to a registry", lambda error: login_error(registry, error)),
-        ):
-            client.log_in(registry, login)
-        return True
+        return log_in(partial(self._client, _LOGIN_PATIENCE), registry, self._registry_auth)
 
     def remove_image(self, image: str, names: Collection[str]) -> bool:
         """Removes it by each of its names, never by force."""
@@ -271,10 +244,7 @@ class DockerEngine:
 
     def memory(self, container: str) -> int:
         """Bytes in use, as `docker stats` reckons them; 0 unless it runs."""
-        stats: Mapping[str, Any] = {}
-        with translated("measuring a container"), tolerating(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-            stats = self._glances.stats(container, stream=False, one_shot=True)
-        return memory_in_use(stats)
+        return memory_in_use(self._glances, container)
 
     def signal(self, container: str, name: str) -> None:
         """Sends it a signal, within a few seconds and past all other calls; no error where it has ended."""

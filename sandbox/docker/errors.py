@@ -15,7 +15,6 @@ import urllib3.exceptions
 from docker.errors import APIError, DockerException
 from requests import RequestException, Timeout
 
-from sandbox.engine import NoSuchUser, StartRefused
 from sandbox.errors import (
     EngineRefused,
     EngineUnreachable,
@@ -23,8 +22,10 @@ from sandbox.errors import (
     ImageInvalid,
     ImageNotFound,
     LoginRefused,
+    NoSuchUser,
     RegistryUnreachable,
     SandboxError,
+    StartRefused,
 )
 
 BROKEN_OFF = (RequestException, urllib3.exceptions.HTTPError, DockerException, OSError)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sandbox.engine import EngineReport, HostFacts
+from sandbox.engine_facts import EngineReport, HostFacts
 
 # With --userns-remap the engine keeps its data in a folder named after the host's ids of a container's root.
 _REMAPPED = re.compile(r"/(\d+)\.(\d+)/?$")

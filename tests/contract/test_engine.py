@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 
 from sandbox.canary_program import canary_program
-from sandbox.engine import ContainerEngine, Mount, NoSuchUser, StartRefused, Stream
+from sandbox.engine import ContainerEngine, Mount, Stream
 from sandbox.errors import (
     EngineRefused,
     EngineUnreachable,
     GpuUnavailable,
     ImageInvalid,
     ImageNotFound,
+    NoSuchUser,
     RegistryUnreachable,
+    StartRefused,
 )
 from sandbox.folder_check import check_folder
 from sandbox.gpu import GpuRequest

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.engine import StartRefused, Stream
-from sandbox.errors import GpuUnavailable, ImageNotFound
+from sandbox.engine import Stream
+from sandbox.errors import GpuUnavailable, ImageNotFound, StartRefused
 from sandbox.gpu import GpuRequest
 from sandbox.logs import LogPair
 from sandbox.outcome import ExitReason, Outcome

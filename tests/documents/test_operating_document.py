@@ -9,7 +9,7 @@ import pytest
 
 from config.old_names import NOT_TAKEN_OVER, OLD_NAMES
 from config.settings import Settings
-from sandbox.engine import HostFacts
+from sandbox.engine_facts import HostFacts
 from sandbox.slots import Share
 from tests.documents.test_events import logged
 from tests.support import operating

@@ -9,8 +9,8 @@ import structlog
 
 from config.settings import Settings
 from sandbox.docker.facts import host_facts
-from sandbox.engine import HostFacts, StartRefused
-from sandbox.errors import EngineRefused, GpuUnavailable
+from sandbox.engine_facts import HostFacts
+from sandbox.errors import EngineRefused, GpuUnavailable, StartRefused
 from sandbox.gpu import GpuRequest
 from sandbox.gpu_check import check_gpu
 from sandbox.testing import FakeEngine

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from config.settings import Settings
 from protocol.run import Role
-from sandbox.engine import HostFacts
+from sandbox.engine_facts import HostFacts
 from sandbox.errors import EngineRefused
 from sandbox.gpu import GpuRequest, dealt_out
 from sandbox.profile import host_config

@@ -13,7 +13,8 @@ from pathlib import Path
 import structlog
 
 from protocol.faults import PassingFault
-from sandbox.engine import ContainerEngine, HostFacts
+from sandbox.engine import ContainerEngine
+from sandbox.engine_facts import HostFacts
 from sandbox.host_paths import SAME_HOST
 from sandbox.logs import size
 

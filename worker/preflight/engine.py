@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from config.settings import Settings
 from sandbox.canary_program import ARCHITECTURE
 from sandbox.docker.engine import DockerEngine
-from sandbox.engine import EngineReport, HostFacts
+from sandbox.engine_facts import EngineReport, HostFacts
 from sandbox.errors import GpuUnavailable, SandboxError
 from sandbox.limits_check import LimitsSeen, try_limits
 from worker import compose_engine

@@ -8,7 +8,8 @@ import pytest
 
 from sandbox.cpu_check import why_no_cpusets
 from sandbox.cpus import cpu_list, cpu_order, cpu_sets, cpus_of
-from sandbox.engine import ContainerSpec, HostFacts
+from sandbox.engine import ContainerSpec
+from sandbox.engine_facts import HostFacts
 from sandbox.errors import EngineRefused
 from sandbox.testing import FakeEngine
 

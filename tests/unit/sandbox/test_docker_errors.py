@@ -6,7 +6,6 @@ import urllib3
 from docker.errors import APIError, DockerException
 
 from sandbox.docker.errors import create_error, engine_error, image_error, login_error, plain, start_error, translated
-from sandbox.engine import NoSuchUser, StartRefused
 from sandbox.errors import (
     EngineRefused,
     EngineUnreachable,
@@ -14,7 +13,9 @@ from sandbox.errors import (
     ImageInvalid,
     ImageNotFound,
     LoginRefused,
+    NoSuchUser,
     RegistryUnreachable,
+    StartRefused,
 )
 
 RUNC = "failed to create shim task: OCI runtime create failed: runc create failed: "
