@@ -67,6 +67,17 @@ def test_the_same_bundle_again_takes_no_room(tmp_path: Path, looks: list[Path]) 
     assert (len(looks), held(tmp_path)) == (1, MOST)
 
 
+def test_a_full_cache_of_many_is_cleared_ahead_and_not_looked_at_for_each(tmp_path: Path, looks: list[Path]) -> None:
+    many = 64 * 3
+    one = Shelf(tmp_path, many * SIZE)
+    put(one, tmp_path, *range(many))
+    assert (len(looks), held(tmp_path)) == (1, many * SIZE)
+    put(one, tmp_path, many)
+    assert (len(looks), held(tmp_path)) == (2, (many - 3) * SIZE)
+    put(one, tmp_path, *range(many + 1, many + 4))
+    assert (len(looks), held(tmp_path)) == (2, many * SIZE)
+
+
 def test_a_smaller_cache_from_now_on_is_looked_at_anew(tmp_path: Path, looks: list[Path]) -> None:
     put(Shelf(tmp_path, MOST), tmp_path, 0, 1, 2, 3)
     put(Shelf(tmp_path, 2 * SIZE), tmp_path, 4)

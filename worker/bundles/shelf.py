@@ -33,6 +33,7 @@ _DRAFT = ".draft-"
 _ABANDONED = 86400.0  # seconds; no copy takes that long
 _BELIEVED = 3600.0  # seconds; then somebody looks again at what lies there
 _NOTE = 1000  # bytes, at most
+_AHEAD = 64  # of a full cache so much is cleared for what comes next, where that is whole bundles
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +144,16 @@ class Shelf:
     def _cleared(self, wanted: int) -> int:
         """Removes what nobody reads, least recently used first, until that many bytes fit in; how many do then."""
         found = _listed(self._folder)
+        _remove_drafts(found)
         held = sorted((s.st_mtime, s.st_size, entry.name) for entry, s in found if _BYTES.fullmatch(entry.name))
         over = sum(size for _, size, _ in held) + wanted - self._most
+        ahead = self._most // _AHEAD if over > 0 else 0
         for _, size, name in held:
-            if over <= 0:
+            if over <= 0 and over + ahead < size:
                 break
             if remove(self._folder / name):
                 over -= size
                 self._forget(name)
-        for entry, state in found:
-            if entry.name.startswith(_DRAFT) and state.st_ctime < time.time() - _ABANDONED:
-                Path(entry.path).unlink(missing_ok=True)
         return wanted - over
 
     def _forget(self, name: str) -> None:
@@ -179,6 +179,13 @@ def _listed(folder: Path) -> list[tuple[os.DirEntry[str], os.stat_result]]:
             with suppress(FileNotFoundError):
                 found.append((entry, entry.stat(follow_symlinks=False)))
     return found
+
+
+def _remove_drafts(found: list[tuple[os.DirEntry[str], os.stat_result]]) -> None:
+    """Those that somebody has left who crashed."""
+    for entry, state in found:
+        if entry.name.startswith(_DRAFT) and state.st_ctime < time.time() - _ABANDONED:
+            Path(entry.path).unlink(missing_ok=True)
 
 
 def _is_header(text: str) -> bool:
