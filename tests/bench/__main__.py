@@ -45,7 +45,6 @@ SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
-    logs.configure("ERROR", "auto")  # the floor's staging goes through the worker's own rooms
     before = os.getloadavg()[0]
     sections: dict[str, list[Figure]] = {}
     with terminable(), surroundings(Parts.from_environment()) as around:
@@ -109,4 +108,5 @@ def _make(text: str) -> Make:
 
 
 if __name__ == "__main__":
+    logs.configure("ERROR", "auto")  # the floor's staging goes through the worker's own rooms
     run_program("bench", main)

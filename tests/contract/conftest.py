@@ -107,10 +107,15 @@ def real_engine(parts: Parts) -> Iterator[DockerEngine]:
 
 
 @pytest.fixture(scope="session")
-def pushed(parts: Parts) -> str:
-    """A reference that the registry holds and the engine forgets before each test that pulls it."""
+def pushed(parts: Parts) -> Iterator[str]:
+    """A reference that the registry holds and the engine forgets before each test that pulls it; nobody else's."""
+    name = f"{parts.registry}/contract/{uuid.uuid4().hex[:12]}:1"
     with closing(connect(parts.docker_host)) as client:
-        return images.push_base(client, parts.registry)
+        client.images.get(images.ensure_base(client)).tag(name)
+        images.push(client, name)
+        yield name
+        with suppress(ImageNotFound):
+            client.images.remove(name, noprune=True)
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from worker.demo.signals import terminable
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
-    logs.configure("WARNING", "auto")  # the bare containers are staged by the worker's own rooms
     runs = {Kind.SCORED: options.runs, Kind.REFUSED: options.refused}
     host = Parts.from_environment().docker_host
     with terminable(), place(host, options.workers, terms=options.terms) as there:
@@ -50,4 +49,5 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    logs.configure("WARNING", "auto")  # the bare containers are staged by the worker's own rooms
     run_program("fleet", main)
