@@ -127,9 +127,9 @@ class Daemon:
         return ExitCode.OK
 
     def _drain(self, handler: Handler) -> None:
-        """Returns when nothing is in work any more, the time is up, or a second signal came."""
+        """Returns when nothing is in work or left of what was, the time is up, or a second signal came."""
         deadline = time.monotonic() + self._settings.worker_drain_timeout
-        while handler.busy and time.monotonic() < deadline:
+        while not handler.wait_idle(0) and time.monotonic() < deadline:
             if isinstance(event := self._happenings.next(deadline), Signalled):
                 _log.info("stopping at once", signal=event.name, busy=handler.busy)
                 break

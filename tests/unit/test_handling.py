@@ -189,6 +189,26 @@ def test_a_run_is_settled_before_anything_of_it_is_taken_away(desk: Desk) -> Non
     assert desk.idle == 1
 
 
+def test_a_run_that_is_settled_has_its_thread_until_nothing_of_it_is_left(desk: Desk) -> None:
+    """Else a message would wait in a busy worker, and a shutdown for ever where a disk or an engine hangs."""
+
+    def look() -> None:
+        figures.append((desk.handler.busy, desk.handler.room, desk.handler.wait_idle(0)))
+        two_at_it.wait(PATIENCE)
+        figures.append((desk.handler.busy, desk.handler.room, desk.handler.wait_idle(0)))
+        two_have_looked.wait(PATIENCE)
+
+    figures: list[tuple[int, int, bool]] = []
+    two_at_it, two_have_looked = threading.Barrier(2), threading.Barrier(2)
+    desk.afterwards = look
+    for number in ("1", "2"):
+        desk.handler.on_delivery(Delivery(number, False, message(id=number), {}, JSON))
+    desk.handler.close()
+    assert figures[-2:] == [(0, 0, False)] * 2
+    assert (desk.handler.room, desk.handler.wait_idle(0)) == (1, True)
+    assert desk.settler.looks == 2, "there is room again"
+
+
 def test_a_bug_in_taking_away_what_a_run_left_stops_no_slot(desk: Desk) -> None:
     def fail() -> None:
         raise ZeroDivisionError
@@ -212,7 +232,7 @@ def test_a_run_whose_containers_have_ended_takes_no_slot(desk: Desk) -> None:
     desk.script = script
     assert desk.deliver(message()) == [(Settlement.ACK, "7")]
     assert desk.observer.stages == [("message-1", "scoring"), ("message-1", "publishing")]
-    assert desk.settler.looks == 1
+    assert desk.settler.looks == 2, "and again when it is gone"
 
 
 def test_no_more_runs_are_in_hand_than_their_results_may_wait(desk: Desk) -> None:
@@ -372,7 +392,7 @@ def test_a_lost_run_settles_nothing(desk: Desk) -> None:
     desk.script = script
     assert desk.handler.room == 1
     assert desk.deliver(message()) == []
-    assert (desk.handler.room, desk.settler.looks) == (1, 1)
+    assert (desk.handler.room, desk.settler.looks) == (1, 2)
     assert [ended.end for _, ended in desk.observer.ended] == [RunEnd.LOST]
     assert desk.idle == 1
 

@@ -278,7 +278,8 @@ def test_what_is_staged_is_not_fetched_again(scene: Scene) -> None:
     assert scene.calls == ["execute", "score", "publish", "finished"]
 
 
-def test_a_resumed_run_that_breaks_off_before_it_comes_to_its_container_leaves_none(scene: Scene) -> None:
+def left_running(scene: Scene) -> None:
+    """An earlier process's container, and another worker's."""
     (scene.runs / "left").mkdir()
     scene.journals.of(REQUEST).note(folder="left", staged=Staged(Programs(), ()), running_told=True)
     profile = SecurityProfile(memory=1 << 20, cpus=1, pids=10, shm_size=1 << 20)
@@ -286,10 +287,27 @@ def test_a_resumed_run_that_breaks_off_before_it_comes_to_its_container_leaves_n
     for name, own in (("theirs", {**marks, labels.WORKER: "another"}), ("ours", marks)):
         container = ContainerSpec(name=name, image="x", profile=profile, labels=own)
         scene.engine.start(scene.engine.create(container))
+
+
+def containers(scene: Scene) -> list[str]:
+    return [held.spec.name for held in scene.engine.containers.values()]
+
+
+def test_a_resumed_run_that_breaks_off_before_it_comes_to_its_container_leaves_none(scene: Scene) -> None:
+    left_running(scene)
     scene.control.interrupt()
     with pytest.raises(InterruptedRunError):
         scene.work()
-    assert [held.spec.name for held in scene.engine.containers.values()] == ["theirs"]
+    assert containers(scene) == ["theirs"]
+
+
+def test_the_container_of_a_resumed_run_that_is_cancelled_is_gone_before_another_has_its_slot(scene: Scene) -> None:
+    left_running(scene)
+    at_the_end: list[str] = []
+    scene.during["publish_logs"] = lambda: at_the_end.extend(containers(scene))
+    scene.control.interrupt(Interruption.CANCELLED)
+    assert scene.work() is State.FAILED
+    assert at_the_end == ["theirs"]
 
 
 def test_a_journal_without_its_folder_is_worked_anew(scene: Scene) -> None:

@@ -20,6 +20,7 @@ from worker.kept.journal_record import Published, Staged
 from worker.kept.records import PublishedRun, StagedRun
 from worker.observers import Stage
 from worker.run_control import InterruptedRunError, Interruption
+from worker.runs.recovery import remove_containers
 from worker.runs.reporting import Reporter
 from worker.runs.starting_over import StartOverError, lost_its_engine
 from worker.stages.containers import RunContext
@@ -52,6 +53,8 @@ def take_course(
         fault = _known(known, context, last=last, may_start_over=may_start_over)
     except Exception:  # noqa: BLE001 -- a bug's logs are stored, too
         fault = unexpected()
+    if context.journal.resumed:  # what it has not come to runs on, and another run is to have its share of the host
+        remove_containers(context.journal.record, context.tools)
     _store_logs(request, folder, context)
     return PublishedRun(fault=fault)
 

@@ -58,7 +58,8 @@ class Settler(Protocol):
 class Handler:
     """Works deliveries, as many at a time as there are slots, and calls `on_idle` whenever one has come to its end.
 
-    `beside` more may be in hand: while the results of a run are stored and told, another has its slot.
+    `beside` more may be in hand: while the results of a run are stored and told, and what is left of it is removed,
+    another has its slot.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Handler:
     @property
     def room(self) -> int:
         """How many runs could be begun at once: lost ones count until their containers are gone, too."""
-        return min(self._slots - self.busy_slots, self._most - len(self._in_hand))
+        return min(self._slots - self.busy_slots, self._most - self._in_hand.threads)
 
     @property
     def busy_slots(self) -> int:
@@ -121,7 +122,7 @@ class Handler:
         self._in_hand.interrupt_all()
 
     def wait_idle(self, timeout: float) -> bool:
-        """Waits until nothing is in work, `timeout` seconds at most; says whether it came to that."""
+        """Waits until nothing is in work or left of what was, `timeout` seconds at most; whether it came to that."""
         return self._in_hand.wait_empty(timeout)
 
     def close(self) -> None:
@@ -200,6 +201,8 @@ class Handler:
                 self._attempt_and_settle(request, held, afterwards)
         except Exception:  # noqa: BLE001 -- a slot outlives every bug
             _log.exception("a bug after the end of a run")
+        self._in_hand.gone(held)
+        self._settler.look_again()
         self._on_idle()
 
     def _attempt_and_settle(self, request: RunRequest, held: Held, afterwards: ExitStack) -> None:

@@ -53,6 +53,7 @@ class InHand:
         self._lock = threading.Condition()
         self._working: dict[str, Held] = {}
         self._lost: list[Held] = []
+        self._over: set[Held] = set()
         self._ended = Remembered(_REMEMBERED)
         for message_id in ended:
             self._ended.add(message_id)
@@ -82,6 +83,7 @@ class InHand:
         """The run is over (`ended`) or given back; returns the delivery to settle, None where it was lost."""
         with self._lock:
             self._lock.notify_all()
+            self._over.add(held)
             if held in self._lost:
                 self._lost.remove(held)
                 return None
@@ -89,6 +91,12 @@ class InHand:
             if ended:
                 self._ended.add(held.run.message_id)
             return held.delivery
+
+    def gone(self, held: Held) -> None:
+        """Nothing is left any more of a run that is over."""
+        with self._lock:
+            self._over.discard(held)
+            self._lock.notify_all()
 
     def lose(self, delivery: Delivery) -> None:
         """The broker gives that run to another worker: its work here is ended, and settles nothing."""
@@ -121,9 +129,9 @@ class InHand:
             return tuple(held.run for held in self._working.values())
 
     def wait_empty(self, timeout: float) -> bool:
-        """Waits until nothing is in work, `timeout` seconds at most; says whether it came to that."""
+        """Waits until nothing is in work or left of what was, `timeout` seconds at most; whether it came to that."""
         with self._lock:
-            return self._lock.wait_for(lambda: not (self._working or self._lost), timeout)
+            return self._lock.wait_for(lambda: not self._threads(), timeout)
 
     @property
     def in_slots(self) -> int:
@@ -131,9 +139,18 @@ class InHand:
         with self._lock:
             return sum(not held.computed for held in (*self._working.values(), *self._lost))
 
+    @property
+    def threads(self) -> int:
+        """Those in work, and those that are over of which something is left still: each has a thread."""
+        with self._lock:
+            return self._threads()
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._working) + len(self._lost)
+
+    def _threads(self) -> int:
+        return len(self._working) + len(self._lost) + len(self._over)
 
     def _comes_first(self, held: Held) -> bool:
         """Whoever is lost before its turn has come waits for the others all the same, but never for itself."""
