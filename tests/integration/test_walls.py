@@ -15,6 +15,7 @@ from sandbox import wall
 from sandbox.usage import Usage
 from sandbox.wall import WallError, make_wall, put_behind, take_down
 from tests.support.mounts import loop_devices_below, mounted_below
+from worker.kept.folders import TempDir
 from worker.kept.walls import Walls
 
 pytestmark = pytest.mark.integration
@@ -86,12 +87,17 @@ def test_none_is_made_ahead_unless_somebody_asks(tmp_path: Path) -> None:
         assert not place.exists()
 
 
-def test_what_a_killed_process_left_is_removed_first(tmp_path: Path) -> None:
-    left = tmp_path / "walls" / "left"
-    left.mkdir(parents=True)
-    make_wall(left, MOST)
-    with two_ready(tmp_path / "walls"):
-        assert not left.exists()
+def test_what_a_killed_process_left_is_removed_whether_or_not_the_next_one_makes_any(tmp_path: Path) -> None:
+    with closing(TempDir(tmp_path)) as temp_dir:
+        left = temp_dir.walls / "left"
+        left.mkdir(parents=True)
+        make_wall(left, MOST)
+        assert temp_dir.clear_runs() == 0
+        try:
+            assert mounted_below(tmp_path) == []
+            assert not temp_dir.walls.exists()
+        finally:
+            take_down(tmp_path)
 
 
 def test_one_that_cannot_be_made_ahead_is_the_runs_to_find_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

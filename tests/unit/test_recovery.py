@@ -110,6 +110,13 @@ def test_a_journal_without_its_folder_goes_unless_only_the_end_is_to_be_told(lef
     assert left.waiting() == ["ended"]
 
 
+def test_a_container_goes_whose_run_has_come_to_its_end(left: Left) -> None:
+    left.run("told", terminal=Terminal(State.FAILED, RunMetadata("host"), "The platform's engine was away."))
+    left.recovery()
+    assert left.engine.containers == {}
+    assert left.folders() == left.waiting() == ["told"]
+
+
 def test_what_is_not_held_any_more_goes_without_a_word(left: Left) -> None:
     mine, _anothers = left.run("mine"), left.run("anothers")
     recovery = left.recovery()

@@ -119,10 +119,10 @@ class TempDir:
     def clear_runs(self, keep: Collection[str] = ()) -> int:
         """Unmounts and removes what an earlier worker left of its runs, but for the folders of those names.
 
-        Says how many.
+        Says how many. Walls that no run had yet go, too.
         """
         leftovers = [folder for folder in self._runs.iterdir() if folder.name not in keep]
-        for folder in leftovers:
+        for folder in (*leftovers, self.walls):
             take_down(folder)
             remove_tree(folder)
         return len(leftovers)

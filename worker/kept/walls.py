@@ -33,8 +33,7 @@ class Walls:
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="wall")  # without a thread until one is wanted
 
     def keep_ready(self, count: int) -> None:
-        """Begins to make so many; what an earlier process left of its own is removed."""
-        self._clear()
+        """Begins to make so many."""
         self._wanted = count
         self.refill()
 
@@ -57,7 +56,9 @@ class Walls:
     def close(self) -> None:
         """Removes those that no run has."""
         self._maker.shutdown(cancel_futures=True)
-        self._clear()
+        with self._lock:
+            self._ready.clear()
+        _remove(self._place)
 
     def _taken(self) -> Path | None:
         with self._lock:
@@ -85,11 +86,6 @@ class Walls:
             _log.info("no wall could be made ahead", reason=str(error))
             return None
         return spare
-
-    def _clear(self) -> None:
-        with self._lock:
-            self._ready.clear()
-        _remove(self._place)
 
 
 def _remove(folder: Path) -> None:

@@ -46,10 +46,10 @@ class Recovery:
             if not record.terminal and not self._tools.temp_dir.has_run(record.folder):
                 self._forget(record)
                 self._tools.images.release(record.message_id)
-        folders = {record.folder for record in self._waiting.values()}
         engine, mine = self._tools.sandbox.engine, {labels.WORKER: self._tools.worker_id}
-        containers = remove_all_but(engine, mine, [{**mine, labels.FOLDER: folder} for folder in folders])
-        removed = self._tools.temp_dir.clear_runs(folders)
+        computing = [record.folder for record in self._waiting.values() if not record.terminal]
+        containers = remove_all_but(engine, mine, [{**mine, labels.FOLDER: folder} for folder in computing])
+        removed = self._tools.temp_dir.clear_runs({record.folder for record in self._waiting.values()})
         if containers or removed:
             _log.warning("removed what an earlier worker left", containers=containers, folders=removed)
         for record in self._waiting.values():
