@@ -100,6 +100,22 @@ def test_what_a_killed_process_left_is_removed_whether_or_not_the_next_one_makes
             take_down(tmp_path)
 
 
+def test_those_that_cannot_be_removed_keep_no_worker_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "walls"
+    walls = Walls(place, MOST)
+    walls.keep_ready(1)
+    wait_for(place, 1)
+    try:
+        with monkeypatch.context() as without, capture_logs() as logs:
+            without.setattr(wall, "_PATH", os.devnull)
+            walls.close()
+    finally:
+        take_down(place)
+    assert [entry["event"] for entry in logs][-1] == "a folder could not be removed whole"
+
+
 def test_one_that_cannot_be_made_ahead_is_the_runs_to_find_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "walls"
     with closing(Walls(place, MOST)) as walls:

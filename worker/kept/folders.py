@@ -134,7 +134,7 @@ class TempDir:
     def remove_run(self, name: str) -> None:
         """Removes the run's folder of that name, if there is one."""
         if self.has_run(name):
-            _remove(self._runs / name)
+            remove_folder(self._runs / name)
 
     @contextmanager
     def run_folder(self, name: str, *, keep: bool = False, resume: str = "") -> Iterator[RunFolder]:
@@ -148,7 +148,7 @@ class TempDir:
             yield folder
         finally:
             if not keep:
-                _remove(root)
+                remove_folder(root)
 
     def find_run(self, name: str) -> RunFolder | None:
         """The folder of the run of that name, the latest if it has several; None where it has none."""
@@ -201,9 +201,10 @@ def _lock(path: Path) -> int:
     return handle
 
 
-def _remove(root: Path) -> None:
+def remove_folder(root: Path) -> None:
+    """Unmounts and removes it with all that it holds; what stays is logged, and left to the next start."""
     with suppress(OSError, WallError):
         take_down(root)
         remove_tree(root)
     if root.exists():
-        _log.warning("run folder could not be removed whole", folder=str(root))
+        _log.warning("a folder could not be removed whole", folder=str(root))

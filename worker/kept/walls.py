@@ -11,8 +11,8 @@ from uuid import uuid4
 import structlog
 
 from sandbox.usage import Usage
-from sandbox.wall import WallError, make_wall, move_wall, take_down
-from worker.archives.tree import remove_tree
+from sandbox.wall import WallError, make_wall, move_wall
+from worker.kept.folders import remove_folder
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class Walls:
         self._maker.shutdown(cancel_futures=True)
         with self._lock:
             self._ready.clear()
-        _remove(self._place)
+        remove_folder(self._place)
 
     def _taken(self) -> Path | None:
         with self._lock:
@@ -82,13 +82,7 @@ class Walls:
             spare.mkdir(mode=0o700, parents=True)
             make_wall(spare, self.most)
         except (WallError, OSError) as error:
-            _remove(spare)
+            remove_folder(spare)
             _log.info("no wall could be made ahead", reason=str(error))
             return None
         return spare
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_dir():
-        take_down(folder)
-        remove_tree(folder)
