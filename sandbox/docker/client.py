@@ -110,11 +110,6 @@ class _KeptConnections(UnixHTTPAdapter):
         del url
         return super().get_connection("http+docker://localhost", proxies)
 
-    def close(self) -> None:
-        """Closes those that serve nobody."""
-        self.pools.clear()
-        super().close()
-
 
 def _tls_config(tls: EngineTls) -> TLSConfig:
     certificate = (str(tls.folder / "cert.pem"), str(tls.folder / "key.pem"))
