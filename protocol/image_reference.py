@@ -60,11 +60,6 @@ def is_valid(text: str) -> bool:
     return True
 
 
-def normalise(text: str) -> str:
-    """The reference in full, so that two ways to write one image compare equal. Raises as `parse` does."""
-    return str(parse(text))
-
-
 def _split_tag(text: str) -> tuple[str, str]:
     """A colon is the tag's only after the last slash; before it, it is a port's."""
     head, slash, last = text.rpartition("/")

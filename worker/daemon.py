@@ -1,6 +1,6 @@
 """The daemon: connects, works, drains on SIGTERM, gives runs back on the second.
 
-The main thread only waits for what happens; AMQP connections and slots have threads of their own, so nothing that
+The main thread only waits for what happens; AMQP connections and runs have threads of their own, so nothing that
 one of them does delays another.
 """
 

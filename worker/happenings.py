@@ -1,4 +1,4 @@
-"""What the main thread waits for: signals, refusals, slots that fall idle, and whoever asks whether it is alive."""
+"""What the main thread waits for: signals, refusals, runs that end, and whoever asks whether it is alive."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """A slot has ended a run."""
+    """A run has come to its end, and nothing is left of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Happenings:
         self._queue.put(Refused(reason))
 
     def idle(self) -> None:
-        """A slot has ended a run."""
+        """A run has come to its end, and nothing is left of it."""
         self._queue.put(Idle())
 
     def asked_to_end(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from worker.demo import engine, images, packages
+from worker.demo import engine, packages
 from worker.demo.places import fresh_folder, run_folder
 
 
@@ -58,9 +58,3 @@ def programs_folder(folder: Path, **scripts: str) -> Path:
         place.write_text(f"#!/bin/sh\n{script}\n")
         place.chmod(0o755)
     return folder
-
-
-def have_base(host: str) -> None:
-    """Import the base image, which takes about a second."""
-    with closing(engine.connect(host)) as client:
-        images.ensure_base(client)

@@ -31,6 +31,7 @@ from worker.kept.image_stock import ImageStock
 from worker.kept.journal import Journals
 from worker.kept.journal_record import Published, Staged, Terminal
 from worker.kept.records import ExecutedRun, Programs, PublishedRun, ScoredRun, StagedRun
+from worker.observers import Stage
 from worker.run_control import InterruptedRunError, Interruption, RunControl
 from worker.runs import course, pipeline
 from worker.tools import Tools
@@ -56,6 +57,7 @@ class Scene:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
+        self.stages: list[Stage] = []
         self.faults: dict[str, BaseException] = {}
         self.during: dict[str, Callable[[], None]] = {}
         self.verdict: Fault | None = None
@@ -102,7 +104,9 @@ class Scene:
 
     def work(self, *, last_attempt: bool = False) -> State:
         with ExitStack() as afterwards:
-            told = pipeline.work(REQUEST, self.tools, self.control, afterwards, last_attempt=last_attempt)
+            told = pipeline.work(
+                REQUEST, self.tools, self.control, afterwards, last_attempt=last_attempt, on_stage=self.stages.append
+            )
             self.at_its_end = list(self.runs.glob("*"))
         return told.state
 
@@ -268,6 +272,7 @@ def test_what_is_published_is_not_computed_again(scene: Scene) -> None:
     scene.journals.of(REQUEST).note(folder="left", published=Published("ParticipantFault", "Your submission ended."))
     assert scene.work() is State.FAILED
     assert scene.calls == ["running", "failed: Your submission ended."]
+    assert scene.stages == [Stage.PUBLISHING], "it takes no slot while its end waits to be told"
     assert list(scene.runs.iterdir()) == []
 
 

@@ -42,6 +42,7 @@ def take_course(
     back, and `StartOverError` where it `may_start_over`.
     """
     if published := context.journal.record.published:
+        context.on_stage(Stage.PUBLISHING)
         return published.run()
     fault: Fault
     try:

@@ -126,7 +126,7 @@ class Handler:
         return self._in_hand.wait_empty(timeout)
 
     def close(self) -> None:
-        """Waits for the slots to end."""
+        """Waits for the threads to end."""
         self._pool.shutdown()
 
     def reconfigure(self, settings: Settings) -> None:
