@@ -185,6 +185,17 @@ def test_a_container_that_runs_keeps_its_gpu(left: Left) -> None:
         assert (first, second) == (ZERO, ONE)
 
 
+def test_no_gpu_is_kept_for_what_ended_with_the_hosts_earlier_life(left: Left) -> None:
+    """Two runs may have noted the same one: the results of the first were stored while the second computed."""
+    for name in ("stored", "computed"):
+        left.run(name, gpus=ZERO.gpus, boot="an earlier one")
+    left.engine.restart()
+    recovery = left.recovery()
+    assert recovery.computing == 0
+    with left.slots.take("stored") as first, left.slots.take("computed") as second:
+        assert (first, second) == (ZERO, ONE)
+
+
 def test_gpus_of_a_run_that_does_not_come_are_free_again(left: Left) -> None:
     left.run("mine", gpus=ZERO.gpus)
     left.recovery().give_up()

@@ -18,6 +18,7 @@ from sandbox.errors import EngineRefused, SandboxError
 from sandbox.slots import Share
 from sandbox.sweep import remove_all_but, remove_leftovers
 from worker.broker.lease_terms import RETURNED_WITHIN
+from worker.host_usage import boot_id
 from worker.kept.journal_record import Record
 from worker.tools import Tools
 
@@ -103,7 +104,7 @@ class Recovery:
 
     def _reserve(self, record: Record) -> None:
         """Its containers may have their share of the host still, and any that follow are to have the same."""
-        if record.published or record.terminal:
+        if record.published or record.terminal or record.boot != boot_id():
             return
         if (share := Share(record.gpus, record.cpuset)) != Share():
             self._tools.slots.reserve(record.message_id, share)
