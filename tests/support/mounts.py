@@ -1,6 +1,9 @@
 """What is mounted, as the kernel tells it."""
 
+import time
 from pathlib import Path
+
+_PATIENCE = 20.0
 
 
 def mounted_below(folder: Path) -> list[str]:
@@ -9,6 +12,24 @@ def mounted_below(folder: Path) -> list[str]:
 
 
 def loop_devices_below(folder: Path) -> list[str]:
-    """Files below it that a loop device holds."""
+    """Files below it that loop devices do not let go.
+
+    Whoever makes a mount namespace at that moment, as for each container of the host, has copies of all mounts at first.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while (held := _held_below(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return held
+
+
+def _held_below(folder: Path) -> list[str]:
     found = Path("/sys/block").glob("loop*/loop/backing_file")
-    return [text for path in found if (text := path.read_text()).startswith(f"{folder}/")]
+    return [text for path in found if (text := _text(path)).startswith(f"{folder}/")]
+
+
+def _text(path: Path) -> str:
+    """Empty where the device is let go just then."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
