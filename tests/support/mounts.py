@@ -14,7 +14,7 @@ def mounted_below(folder: Path) -> list[str]:
 def loop_devices_below(folder: Path) -> list[str]:
     """Files below it that loop devices do not let go.
 
-    Whoever makes a mount namespace at that moment, as for each container of the host, has copies of all mounts at first.
+    Whoever makes a mount namespace just then, as for each container of the host, has copies of all mounts at first.
     """
     deadline = time.monotonic() + _PATIENCE
     while (held := _held_below(folder)) and time.monotonic() < deadline:
