@@ -149,10 +149,12 @@ def test_errors_inside_the_engines_streams_are_raised(client: docker.DockerClien
 
 
 def test_the_protected_registry_wants_credentials(parts: Parts, client: docker.DockerClient) -> None:
-    images.push_base(client, parts.registry)
-    client.images.remove(f"{parts.registry}/{images.BASE}")
+    name = f"parts-test-{uuid4().hex[:8]}/base:1"
+    client.images.get(images.ensure_base(client)).tag(f"{parts.registry}/{name}")
+    images.push(client, f"{parts.registry}/{name}")
+    client.images.remove(f"{parts.registry}/{name}")
     with registry.protected() as door:
-        tag = f"{door.address}/{images.BASE}"
+        tag = f"{door.address}/{name}"
         with pytest.raises(APIError, match="no basic auth credentials"):
             client.images.pull(tag)
         client.images.pull(tag, auth_config={"username": door.user, "password": door.password})
