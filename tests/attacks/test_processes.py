@@ -27,7 +27,7 @@ LATE = f"ln -s HOST/secret link; while :; do echo late > late; done # {MARK}"
 MARKED_SLEEP = f"tail -f /dev/null /{MARK}"
 ESCAPES = r"printf '\033[2J\033]0;title\007\033[31mred\0nul\r\b\302\233x' >&2; exit 3"
 
-MUCH = "head -c 40m"
+MUCH = "head -c 20m"
 FLOODS = [
     Attack("as lines, on stdout", f"yes | {MUCH}; exit 0"),
     Attack("on stderr", f"yes | {MUCH} >&2; exit 0"),

@@ -134,9 +134,8 @@ def test_without_walls_every_one_of_them_gets_through(
     found = without_walls(client, hostile["nobody"], arena.host, outside, tuple(PROBES))
     (arena.here.worker.temp_dir / "runs" / "another").rmdir()
     assert found == dict.fromkeys(PROBES, "breached")
-    wait_until(
-        lambda: doors.visits >= doors_before + 3, lambda: doors.visits
-    )  # whoever comes is counted a moment later
+    # Whoever comes is counted a moment later.
+    wait_until(lambda: doors.visits >= doors_before + 3, lambda: doors.visits)
 
 
 def test_the_worker_is_none_the_worse(arena: Arena, client: docker.DockerClient) -> None:
