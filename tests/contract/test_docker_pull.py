@@ -139,16 +139,19 @@ def test_a_pull_that_waits_for_others_is_not_given_up(
     real_engine: DockerEngine, impatient: DockerEngine, registry: Registry
 ) -> None:
     """The engine fetches three layers at a time."""
+    enough = Cancellation()
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor())
+        stack.callback(enough.cancel)
         others = [stack.enter_context(faulty_registry()) for _ in range(3)]
         for other in others:
             other.fault = "layer:stall"
-            pool.submit(real_engine.pull, other.reference, deadline=60)
+            pool.submit(real_engine.pull, other.reference, deadline=60, cancellation=enough)
         assert all(other.held.wait(60) for other in others)
         waiting = pool.submit(impatient.pull, registry.reference, deadline=60)
         with pytest.raises(TimeoutError):
             waiting.result(timeout=PATIENCE + 1)
+        enough.cancel()
         for other in others:
             other.over.set()
         assert waiting.result(timeout=60).reference == registry.reference
