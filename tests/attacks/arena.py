@@ -15,7 +15,7 @@ import docker
 from tests.attacks.canaries import Canaries, leaks, secrets_of
 from tests.attacks.witness import Witness, wait_for_no_process
 from tests.support.competition import REF, Competition, Submission
-from tests.support.mounts import mounted_below, wait_for_no_loop_device_below
+from tests.support.mounts import mounted_below, wait_until_gone
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
@@ -173,7 +173,7 @@ class Arena:
             "probe.py",
         ]
         assert mounted_below(self.here.worker.temp_dir) == []
-        wait_for_no_loop_device_below(self.here.worker.temp_dir)
+        wait_until_gone(self.here.worker.temp_dir)
         wait_for_no_process(self.canaries.environment.encode())
         wait_for_no_process(MARK.encode())
 

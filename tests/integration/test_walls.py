@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from sandbox import wall
 from sandbox.usage import Usage
 from sandbox.wall import WallError, make_wall, put_behind, take_down
-from tests.support.mounts import mounted_below, wait_for_no_loop_device_below
+from tests.support.mounts import mounted_below, wait_until_gone
 from tests.support.waiting import wait_until
 from worker.kept.walls import Walls
 
@@ -53,7 +53,7 @@ def test_one_that_is_ready_becomes_a_runs_own(tmp_path: Path) -> None:
         wait_for(place, 2)
         take_down(run)
     assert mounted_below(tmp_path) == []
-    wait_for_no_loop_device_below(tmp_path)
+    wait_until_gone(tmp_path)
     assert not place.exists()
 
 

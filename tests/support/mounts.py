@@ -1,9 +1,9 @@
 """What is mounted, as the kernel tells it."""
 
-from contextlib import suppress
+import time
 from pathlib import Path
 
-from tests.support.waiting import wait_until
+_PATIENCE = 20.0  # seconds
 
 
 def mounted_below(folder: Path) -> list[str]:
@@ -12,14 +12,22 @@ def mounted_below(folder: Path) -> list[str]:
 
 
 def loop_devices_below(folder: Path) -> list[str]:
-    """Files below it that a loop device holds; others' come and go meanwhile."""
-    held = []
-    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with suppress(OSError):
-            held.append(path.read_text())
-    return [text for text in held if text.startswith(f"{folder}/")]
+    """Files below it that a loop device holds."""
+    found = Path("/sys/block").glob("loop*/loop/backing_file")
+    return [text for path in found if (text := _text(path)).startswith(f"{folder}/")]
 
 
-def wait_for_no_loop_device_below(folder: Path) -> None:
-    """A container that starts has all the host's mounts for a moment, and their devices with them."""
-    wait_until(lambda: not loop_devices_below(folder), lambda: loop_devices_below(folder))
+def wait_until_gone(folder: Path) -> None:
+    """Until neither is left; a loop device lets go of its file a moment after its mount has gone, and tells nobody."""
+    deadline = time.monotonic() + _PATIENCE
+    while left := [*mounted_below(folder), *loop_devices_below(folder)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
+def _text(path: Path) -> str:
+    """Nothing where it has gone meanwhile: others' devices come and go."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

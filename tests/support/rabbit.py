@@ -10,8 +10,6 @@ from uuid import uuid4
 
 import requests
 
-_PATIENCE = 30.0  # seconds: a new virtual host is made by a busy broker
-
 
 @dataclass(frozen=True)
 class Owner:
@@ -27,15 +25,15 @@ class Management:
         self._broker = urlsplit(broker_url)
 
     def put(self, path: str, body: dict[str, object] | None = None) -> None:
-        requests.put(f"{self._api}/api/{path}", json=body or {}, timeout=_PATIENCE).raise_for_status()
+        requests.put(f"{self._api}/api/{path}", json=body or {}, timeout=10).raise_for_status()
 
     def get(self, path: str) -> object:
-        reply = requests.get(f"{self._api}/api/{path}", timeout=_PATIENCE)
+        reply = requests.get(f"{self._api}/api/{path}", timeout=10)
         reply.raise_for_status()
         return reply.json()
 
     def delete(self, path: str) -> None:
-        requests.delete(f"{self._api}/api/{path}", timeout=_PATIENCE)
+        requests.delete(f"{self._api}/api/{path}", timeout=10)
 
     def admin_url(self, vhost: str) -> str:
         """To look into that vhost without being one of its owner's connections."""
