@@ -27,11 +27,12 @@ LATE = f"ln -s HOST/secret link; while :; do echo late > late; done # {MARK}"
 MARKED_SLEEP = f"tail -f /dev/null /{MARK}"
 ESCAPES = r"printf '\033[2J\033]0;title\007\033[31mred\0nul\r\b\302\233x' >&2; exit 3"
 
-MUCH = "head -c 20m"
+MUCH = "head -c 4m"
+LINES = f"yes that nobody wants to read | {MUCH}"
 FLOODS = [
-    Attack("as lines, on stdout", f"yes | {MUCH}; exit 0"),
-    Attack("on stderr", f"yes | {MUCH} >&2; exit 0"),
-    Attack("on both at once", f"yes | {MUCH} & yes | {MUCH} >&2; wait; exit 0"),
+    Attack("as lines, on stdout", f"{LINES}; exit 0"),
+    Attack("on stderr", f"{LINES} >&2; exit 0"),
+    Attack("on both at once", f"{LINES} & {LINES} >&2; wait; exit 0"),
     Attack("without a line break", f"tr '\\000' x < /dev/zero | {MUCH}; exit 0"),
     Attack("of bytes that are no text", f"{MUCH} /dev/urandom & {MUCH} /dev/urandom >&2; wait; exit 0"),
 ]
