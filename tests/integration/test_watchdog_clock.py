@@ -15,7 +15,9 @@ MOST = 5.0  # seconds that a stalled machine may be late; test_watchdog.py, whic
 def test_nothing_is_sent_to_a_container_that_ends_in_time() -> None:
     watched = Watched()
     watched.watchdog.arm("c", time_limit=10, grace=0.1)
-    watched.watchdog.ended()  # waits for the thread that would send something
+    watched.watchdog.ended()
+    assert watched.watchdog._thread
+    assert not watched.watchdog._thread.is_alive()  # who would send something, now or later
     assert watched.sent == []
     assert watched.watchdog.cause is None
 
