@@ -8,12 +8,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import docker
 
 from tests.attacks.canaries import Canaries, leaks, secrets_of
-from tests.attacks.witness import Witness, mounts_below, wait_for_no_process
+from tests.attacks.witness import Witness, wait_for_no_process
 from tests.support.competition import REF, Competition, Submission
+from tests.support.mounts import mounted_below, wait_until_gone
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
@@ -26,8 +28,8 @@ MEMORY_LIMIT = 128 * MIB
 PIDS_LIMIT = 64
 SHM_SIZE = 16 * MIB
 ARCHIVE_LIMIT = 4 * MIB
-MARK = "marked-by-an-attack"
-"""In the command line of processes that must not outlive their container."""
+MARK = f"marked-by-an-attack-{uuid4().hex[:8]}"
+"""In the command line of processes that must not outlive their container; others' are attacked beside them."""
 _MOST_MEMORY = 160 * MIB  # that the worker may need beyond what it has at rest, with eight runs in work
 _MOST_DISK = 512 * MIB
 INSIDE = Path(__file__).parent / "inside"
@@ -68,7 +70,7 @@ class Attack:
     left_out: Mapping[str, str] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     prints: str | None = None
-    seconds: int = 20
+    seconds: int = 60
     image: str | None = None
 
     def __str__(self) -> str:
@@ -170,7 +172,8 @@ class Arena:
             "probe.json",
             "probe.py",
         ]
-        assert mounts_below(self.here.worker.temp_dir) == []
+        assert mounted_below(self.here.worker.temp_dir) == []
+        wait_until_gone(self.here.worker.temp_dir)
         wait_for_no_process(self.canaries.environment.encode())
         wait_for_no_process(MARK.encode())
 

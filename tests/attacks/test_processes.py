@@ -27,19 +27,21 @@ LATE = f"ln -s HOST/secret link; while :; do echo late > late; done # {MARK}"
 MARKED_SLEEP = f"tail -f /dev/null /{MARK}"
 ESCAPES = r"printf '\033[2J\033]0;title\007\033[31mred\0nul\r\b\302\233x' >&2; exit 3"
 
+MUCH = "head -c 4m"
+LINES = f"yes that nobody wants to read | {MUCH}"
 FLOODS = [
-    Attack("without end, as lines, on stdout", "timeout 2 yes; exit 0"),
-    Attack("on stderr", "timeout 2 yes >&2; exit 0"),
-    Attack("on both at once", "timeout 2 yes & timeout 2 yes >&2; wait; exit 0"),
-    Attack("without a line break", "timeout 2 tr '\\000' x < /dev/zero; exit 0"),
-    Attack("of bytes that are no text", "timeout 2 cat /dev/urandom & timeout 2 cat /dev/urandom >&2; wait; exit 0"),
+    Attack("as lines, on stdout", f"{LINES}; exit 0"),
+    Attack("on stderr", f"{LINES} >&2; exit 0"),
+    Attack("on both at once", f"{LINES} & {LINES} >&2; wait; exit 0"),
+    Attack("without a line break", f"tr '\\000' x < /dev/zero | {MUCH}; exit 0"),
+    Attack("of bytes that are no text", f"{MUCH} /dev/urandom & {MUCH} /dev/urandom >&2; wait; exit 0"),
 ]
 MANNERS = [
     Attack("escapes into the log and the site's page", ESCAPES, blamed=EXIT(3)),
     Attack("an error of a million characters", "yes error | head -c 1000000 >&2; exit 3", blamed=EXIT(3)),
     Attack("a lie about whose fault it was", "echo 'The platform is at fault' >&2; exit 1", blamed=EXIT(1)),
     Attack("ends at once", "exit 0"),
-    Attack("never ends", f"echo begun; {MARKED_SLEEP}", blamed=TIME_LIMIT(1), seconds=1, prints="begun\n"),
+    Attack("never ends", f"echo begun; {MARKED_SLEEP}", blamed=TIME_LIMIT(4), seconds=4, prints="begun\n"),
     Attack("ignores SIGTERM", "trap '' TERM; while :; do sleep 60; done", blamed=TIME_LIMIT(1), seconds=1),
     Attack("suspends itself", "kill -STOP $$", blamed=TIME_LIMIT(1), seconds=1),
     Attack("closes its streams and goes on", "exec <&- >&- 2>&-; sleep 1; echo 42 > /mnt/out/answer", prints=""),
@@ -54,8 +56,8 @@ CROWDS = [
     Attack(
         "a fork bomb of the shell's",
         "bomb() { bomb | bomb & }; bomb; exec sleep 60",
-        blamed=TIME_LIMIT(5) + CROWDED,
-        seconds=5,  # it takes hundreds of forks by a fraction of a busy CPU to come up to the limit
+        blamed=TIME_LIMIT(8) + CROWDED,
+        seconds=8,  # it takes hundreds of forks by a fraction of a busy CPU to come up to the limit
     ),
     Attack("threads without end", PYTHON(THREADS), blamed=EXIT(1) + CROWDED),
     Attack("one process too many, and an end at once", f"({MANY}) 2> /dev/null; exit 1", blamed=EXIT(1) + CROWDED),

@@ -15,6 +15,7 @@ import pytest
 from tests.attacks.arena import Arena, Attack
 from tests.attacks.outside import Doors, Outside, outside_of, without_walls
 from tests.support.competition import Submission
+from tests.support.waiting import wait_until
 from worker.demo import images
 from worker.demo.parts import Parts
 
@@ -133,7 +134,8 @@ def test_without_walls_every_one_of_them_gets_through(
     found = without_walls(client, hostile["nobody"], arena.host, outside, tuple(PROBES))
     (arena.here.worker.temp_dir / "runs" / "another").rmdir()
     assert found == dict.fromkeys(PROBES, "breached")
-    assert doors.visits >= doors_before + 3
+    # Whoever comes is counted a moment later.
+    wait_until(lambda: doors.visits >= doors_before + 3, lambda: doors.visits)
 
 
 def test_the_worker_is_none_the_worse(arena: Arena, client: docker.DockerClient) -> None:

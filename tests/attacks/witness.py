@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ import psutil
 from docker.errors import APIError
 
 from sandbox.labels import ROLE, WORKER
+from tests.support.waiting import wait_until
 from tests.support.worker_process import WorkerProcess
 from worker.kept.folders import identity
 
@@ -116,16 +116,6 @@ def processes_with(text: bytes) -> list[int]:
     return found
 
 
-def wait_for_no_process(text: bytes, timeout: float = 10.0) -> None:
+def wait_for_no_process(text: bytes) -> None:
     """A container is gone a moment before the kernel has buried its last process."""
-    deadline = time.monotonic() + timeout
-    while left := processes_with(text):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
-
-
-def mounts_below(folder: Path) -> list[str]:
-    """Mounts, and loop devices with a file there behind them."""
-    mounted = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(folder) in line]
-    loops = Path("/sys/block").glob("loop*/loop/backing_file")
-    return mounted + [str(loop) for loop in loops if str(folder) in loop.read_text()]
+    wait_until(lambda: not processes_with(text), lambda: processes_with(text))

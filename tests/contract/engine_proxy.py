@@ -15,6 +15,8 @@ class EngineProxy:
         self._engine = engine
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._frozen: set[socket.socket] = set()
+        self._cue = b""
+        self._cued = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(listening))
         self._listener.listen()
@@ -24,6 +26,11 @@ class EngineProxy:
     def freeze(self) -> None:
         """Let nothing more through on the present connections; new ones work."""
         self._frozen = {end for pair in self._pairs for end in pair}
+
+    def freeze_at(self, words: bytes) -> threading.Event:
+        """As `freeze`, but at the first request with these words, which is not let through; set when it has come."""
+        self._cue = words
+        return self._cued
 
     @property
     def connections(self) -> int:
@@ -64,6 +71,10 @@ class EngineProxy:
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if self._cue and self._cue in data:
+                    self._cue = b""
+                    self.freeze()
+                    self._cued.set()
                 if source not in self._frozen:
                     target.sendall(data)
         if source not in self._frozen:

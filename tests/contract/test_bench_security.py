@@ -21,6 +21,7 @@ from sandbox.logs import LogPair
 from sandbox.profile import SecurityProfile
 from sandbox.runner import Sandbox
 from sandbox.testing import Program
+from tests.support.waiting import wait_until
 from worker.demo.engine import connect
 
 pytestmark = pytest.mark.integration
@@ -74,6 +75,8 @@ def live(real: Any, parts: Any, tmp_path: Path, logs: LogPair) -> Iterator[Live]
 
 
 def _looked_at(api: docker.APIClient, container: str) -> Live:
+    """As soon as its init process has started the program."""
+    wait_until(lambda: len(api.top(container)["Processes"]) > 1)
     return Live(api.inspect_container(container), api.top(container)["Processes"])
 
 

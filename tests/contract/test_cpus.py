@@ -39,7 +39,7 @@ def test_a_container_has_the_cpus_of_its_set_and_no_others(real: Any, client: do
     spec = replace(spec, profile=replace(spec.profile, cpuset=str(last)))
     with Sandbox(real.engine).container(spec) as container:
         host_config = client.inspect_container(container.id or "")["HostConfig"]
-        assert container.run(time_limit=30, grace=1, logs=logs).ok
+        assert container.run(time_limit=60, grace=1, logs=logs).ok
     assert host_config["CpusetCpus"] == str(last)
     assert logs.stdout.path.read_text().split() == [str(last), "1"]
 

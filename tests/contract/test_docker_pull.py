@@ -21,6 +21,8 @@ from worker.demo.engine import connect
 
 pytestmark = pytest.mark.integration
 
+PATIENCE, SOON = 2.5, 8.0  # seconds; a registry that drips would be done in fifteen
+
 
 @pytest.fixture
 def registry(parts: Any) -> Iterator[Registry]:
@@ -33,11 +35,11 @@ def registry(parts: Any) -> Iterator[Registry]:
 
 def test_a_good_pull_tells_its_progress_and_follows_a_moved_tag(real_engine: DockerEngine, registry: Registry) -> None:
     seen: list[tuple[int, int]] = []
-    first = real_engine.pull(registry.reference, deadline=30, progress=lambda had, whole: seen.append((had, whole)))
+    first = real_engine.pull(registry.reference, deadline=60, progress=lambda had, whole: seen.append((had, whole)))
     assert seen[-1][0] == seen[-1][1] > 300_000
     assert all(had <= whole for had, whole in seen)
     registry.new_image()
-    second = real_engine.pull(registry.reference, deadline=30)
+    second = real_engine.pull(registry.reference, deadline=60)
     assert second.id != first.id
     assert real_engine.find_image(registry.reference) == second
 
@@ -45,9 +47,9 @@ def test_a_good_pull_tells_its_progress_and_follows_a_moved_tag(real_engine: Doc
 def test_what_a_pull_brought_can_be_removed_when_nobody_uses_or_names_it(
     real_engine: DockerEngine, registry: Registry, parts: Any
 ) -> None:
-    image = real_engine.pull(registry.reference, deadline=30)
+    image = real_engine.pull(registry.reference, deadline=60)
     assert image.fetched
-    assert not real_engine.pull(registry.reference, deadline=30).fetched
+    assert not real_engine.pull(registry.reference, deadline=60).fetched
     with closing(connect(parts.docker_host)) as client:
         container = client.containers.create(image.id)  # not even started
         assert not real_engine.remove_image(image.id, [registry.reference])
@@ -62,9 +64,9 @@ def test_what_a_pull_brought_can_be_removed_when_nobody_uses_or_names_it(
 
 
 def test_an_image_whose_tag_has_moved_on_can_be_removed(real_engine: DockerEngine, registry: Registry) -> None:
-    old = real_engine.pull(registry.reference, deadline=30)
+    old = real_engine.pull(registry.reference, deadline=60)
     registry.new_image()
-    new = real_engine.pull(registry.reference, deadline=30)
+    new = real_engine.pull(registry.reference, deadline=60)
     assert real_engine.remove_image(old.id, [registry.reference])
     assert real_engine.find_image(old.id) is None
     assert real_engine.find_image(registry.reference) == new
@@ -78,9 +80,9 @@ def test_a_registry_that_stalls_holds_a_pull_no_longer_than_the_deadline(
     began = time.monotonic()
     with pytest.raises(RegistryUnreachable, match=r"took longer than 1\.5 s"):
         real_engine.pull(registry.reference, deadline=1.5)
-    assert 1.4 < time.monotonic() - began < 2.5
+    assert 1.4 < time.monotonic() - began < SOON
     if fault == "layer:drip":  # where nothing comes at all, engine 20.10 keeps the idle connection for a while
-        assert registry.left.wait(5), "the engine went on with the pull"
+        assert registry.left.wait(20), "the engine went on with the pull"
 
 
 @pytest.mark.parametrize("fault", ["layer:stall", "layer:drip"])
@@ -99,19 +101,20 @@ def test_a_pull_that_nobody_wants_any_more_ends_at_once(
             cancellation=cancellation,
         )
         if fault == "layer:drip":
-            assert under_way.wait(20)
+            assert under_way.wait(60)
         else:
-            assert registry.held.wait(20)
+            assert registry.held.wait(60)
         began = time.monotonic()
         cancellation.cancel()
         with pytest.raises(Cancelled):
-            pull.result(20)
-    assert time.monotonic() - began < 2
+            pull.result(60)
+    assert time.monotonic() - began < SOON
 
 
 @pytest.fixture
 def impatient(parts: Any) -> Iterator[DockerEngine]:
-    with closing(DockerEngine(parts.docker_host, pull_patience=1.0)) as engine:
+    """But not so much that it would take a machine that is stalled for two seconds for a registry that is."""
+    with closing(DockerEngine(parts.docker_host, pull_patience=PATIENCE)) as engine:
         yield engine
 
 
@@ -121,41 +124,44 @@ def test_a_pull_in_which_nothing_moves_is_given_up_long_before_its_deadline(
 ) -> None:
     registry.fault = fault
     began = time.monotonic()
-    with pytest.raises(RegistryUnreachable, match="nothing moved for 1 s"):
+    with pytest.raises(RegistryUnreachable, match=f"nothing moved for {PATIENCE:g} s"):
         impatient.pull(registry.reference, deadline=60)
-    assert 0.9 < time.monotonic() - began < 4
+    assert PATIENCE - 0.1 < time.monotonic() - began < PATIENCE + SOON
 
 
 def test_a_pull_that_is_slow_but_moves_has_until_its_deadline(impatient: DockerEngine, registry: Registry) -> None:
     registry.fault = "layer:drip"
-    with pytest.raises(RegistryUnreachable, match="took longer than 3 s"):
-        impatient.pull(registry.reference, deadline=3)
+    with pytest.raises(RegistryUnreachable, match="took longer than 4 s"):
+        impatient.pull(registry.reference, deadline=4)
 
 
 def test_a_pull_that_waits_for_others_is_not_given_up(
     real_engine: DockerEngine, impatient: DockerEngine, registry: Registry
 ) -> None:
     """The engine fetches three layers at a time."""
+    enough = Cancellation()
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor())
+        stack.callback(enough.cancel)
         others = [stack.enter_context(faulty_registry()) for _ in range(3)]
         for other in others:
             other.fault = "layer:stall"
-            pool.submit(real_engine.pull, other.reference, deadline=5)
-        assert all(other.held.wait(10) for other in others)
+            pool.submit(real_engine.pull, other.reference, deadline=60, cancellation=enough)
+        assert all(other.held.wait(60) for other in others)
         waiting = pool.submit(impatient.pull, registry.reference, deadline=60)
         with pytest.raises(TimeoutError):
-            waiting.result(timeout=2.5)
+            waiting.result(timeout=PATIENCE + 1)
+        enough.cancel()
         for other in others:
             other.over.set()
-        assert waiting.result(timeout=30).reference == registry.reference
+        assert waiting.result(timeout=60).reference == registry.reference
 
 
 @pytest.mark.parametrize("fault", ["layer:404", "layer:garbage", "layer:500"])
 def test_a_pull_that_fails_within_the_stream_never_hands_out_the_older_image(
     real_engine: DockerEngine, registry: Registry, fault: str
 ) -> None:
-    real_engine.pull(registry.reference, deadline=30)
+    real_engine.pull(registry.reference, deadline=60)
     registry.new_image()
     registry.fault = fault
     with pytest.raises(ImageError):
@@ -179,7 +185,7 @@ def test_what_a_registry_answers_is_told_apart(
 ) -> None:
     registry.fault = f"manifest:{status}"
     with pytest.raises(ImageError) as caught:
-        real_engine.pull(registry.reference, deadline=20)
+        real_engine.pull(registry.reference, deadline=60)
     assert type(caught.value) is error, caught.value
     assert caught.value.reference == registry.reference
 
@@ -187,7 +193,7 @@ def test_what_a_registry_answers_is_told_apart(
 def test_a_signed_url_in_a_registrys_words_loses_its_query(real_engine: DockerEngine, registry: Registry) -> None:
     registry.fault, registry.words = "manifest:403", "see https://blobs.example/layer?sig=SECRET&x=1 there"
     with pytest.raises(ImageNotFound) as caught:
-        real_engine.pull(registry.reference, deadline=20)
+        real_engine.pull(registry.reference, deadline=60)
     assert "SECRET" not in str(caught.value)
 
 
@@ -203,9 +209,9 @@ def test_credentials_are_those_of_the_images_registry(parts: Any, registry: Regi
     path = tmp_path / "config.json"
     with closing(engine_with_auth(parts, path, {"auths": {"elsewhere.example": {"auth": auth}}})) as engine:
         with pytest.raises(ImageNotFound):
-            engine.pull(registry.reference, deadline=20)
+            engine.pull(registry.reference, deadline=60)
         path.write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-        assert engine.pull(registry.reference, deadline=20).reference == registry.reference
+        assert engine.pull(registry.reference, deadline=60).reference == registry.reference
 
 
 def test_credentials_of_a_helper_are_asked_for(
@@ -219,7 +225,7 @@ def test_credentials_of_a_helper_are_asked_for(
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with closing(engine_with_auth(parts, tmp_path / "c.json", {"credHelpers": {host: "test"}})) as engine:
-        assert engine.pull(registry.reference, deadline=20).id
+        assert engine.pull(registry.reference, deadline=60).id
 
 
 @pytest.mark.filterwarnings("ignore:docker-credential-none-such not installed")
@@ -238,6 +244,6 @@ def test_credentials_that_cannot_be_used_are_a_refusal_that_does_not_quote_them(
     config = config.replace("HOST", registry.reference.partition("/")[0])
     engine = engine_with_auth(parts, tmp_path / "c.json", config)
     with closing(engine), pytest.raises(EngineRefused, match="registry credentials") as caught:
-        engine.pull(registry.reference, deadline=20)
+        engine.pull(registry.reference, deadline=60)
     assert "secret-token" not in str(caught.value)
     assert caught.value.__cause__ is None

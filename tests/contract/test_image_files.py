@@ -70,7 +70,7 @@ def test_an_image_that_would_hold_up_its_start_is_not_started(
     image = imported({path.replace("etc/passwd", name[1:]): kind for path, kind in files.items()})
     spec = real.spec(Program(), image=image, command=("/none",), user="participant")
     with Sandbox(real.engine).container(spec) as container:
-        outcome = container.run(time_limit=20, grace=1, logs=logs)
+        outcome = container.run(time_limit=60, grace=1, logs=logs)
     assert (outcome.reason, outcome.elapsed) == (ExitReason.COULD_NOT_START, 0)
     assert outcome.note == f"{name} in its image is no regular file"
 

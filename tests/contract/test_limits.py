@@ -25,7 +25,7 @@ from worker.demo.engine import connect
 pytestmark = pytest.mark.integration
 MIB = 1 << 20
 MOST = Usage(16 * MIB, 200)
-SOON = 15.0  # seconds; a watch looks every second, and this machine may be busy
+SOON = 40.0  # seconds; a watch looks every second, and this machine may be busy and stall
 BYTES, NAMES = ExitReason.OUTPUT_LIMIT, ExitReason.OUTPUT_FILES_LIMIT
 
 FOR_EVER = "\nsleep 1000\n"
@@ -80,14 +80,14 @@ def spec(real: Any, out: Path, script: str, most: Usage = MOST, **changes: Any) 
 
 def run(real: Any, spec: ContainerSpec, logs: LogPair) -> Outcome:
     with Sandbox(real.engine).container(spec) as container:
-        return container.run(time_limit=30, grace=20, logs=logs)
+        return container.run(time_limit=60, grace=45, logs=logs)
 
 
 @pytest.mark.parametrize(("script", "reason"), EXCESSES.values(), ids=EXCESSES)
 def test_too_much_is_ended_and_named(real: Any, out: Path, logs: LogPair, script: str, reason: ExitReason) -> None:
     outcome = run(real, spec(real, out, script), logs)
     assert outcome.reason is reason, (outcome, logs.stderr.path.read_text())
-    assert outcome.elapsed < SOON  # the grace of 20 s is for others
+    assert outcome.elapsed < SOON  # the grace of 45 s is for others
     assert on_disk(out) < 512 * MIB
 
 

@@ -21,6 +21,7 @@ from protocol.urls import SignedUrl
 from sandbox.errors import Cancelled
 from sandbox.usage import Usage
 from sandbox.wall import raise_wall, take_down
+from tests.support.waiting import PATIENCE
 from worker.archives.unpack import BadArchive
 from worker.bundles.cache import BundleCache, open_cache
 from worker.storage.errors import TooLarge, UrlRefused
@@ -124,7 +125,7 @@ class Worker:
         target = self._aside / f"{threading.get_ident()}-{name}"
         try:
             url = self.store.url(name, query)
-            with self.cache.bundle(url, target, limit=limit, deadline=20, progress=progress) as file:
+            with self.cache.bundle(url, target, limit=limit, deadline=PATIENCE, progress=progress) as file:
                 return file.read_bytes()
         finally:
             target.unlink(missing_ok=True)
@@ -304,7 +305,7 @@ def test_a_bundle_that_may_not_be_that_large_any_more_is_refused(worker: Worker)
 def test_what_is_read_stays_though_it_is_its_turn_to_leave(worker: Worker, tmp_path: Path) -> None:
     worker.moved("a")
     url, target = worker.store.url("a"), tmp_path / "target"
-    with worker.cache.bundle(url, target, limit=LIMIT, deadline=20, progress=lambda *_: None) as file:
+    with worker.cache.bundle(url, target, limit=LIMIT, deadline=PATIENCE, progress=lambda *_: None) as file:
         for name in ("b", "c", "d", "e"):
             worker.moved(name)
         assert file.read_bytes() == worker.store.blobs["a"]
@@ -368,7 +369,7 @@ def test_a_check_of_a_cached_bundle_can_be_broken_off(worker: Worker, tmp_path: 
     url = worker.store.url("a")
     with (
         pytest.raises(Cancelled),
-        worker.cache.bundle(url, tmp_path / "target", limit=LIMIT, deadline=20, progress=cancelled),
+        worker.cache.bundle(url, tmp_path / "target", limit=LIMIT, deadline=PATIENCE, progress=cancelled),
     ):
         pass
     assert worker.moved("a") == 0
@@ -401,7 +402,7 @@ class Crowd:
 
     def first(self, query: str = "sig=1") -> Future[bytes]:
         first = self._pool.submit(self._worker.get, "a", query)
-        assert self._worker.store.asked.acquire(timeout=10)
+        assert self._worker.store.asked.acquire(timeout=PATIENCE)
         return first
 
     def others(self, count: int, then: Callable[[], None] = lambda: None) -> list[Future[bytes]]:
@@ -413,7 +414,7 @@ class Crowd:
             then()
 
         others = [self._pool.submit(self._worker.get, "a", f"sig={n}", LIMIT, heard) for n in range(count)]
-        assert all(waiting.acquire(timeout=10) for _ in others)
+        assert all(waiting.acquire(timeout=PATIENCE) for _ in others)
         assert not self._worker.store.asked.acquire(blocking=False)
         return others
 
@@ -432,18 +433,18 @@ def crowd(worker: Worker) -> Iterator[Crowd]:
 def test_runs_that_want_a_bundle_at_once_download_it_once(worker: Worker, crowd: Crowd) -> None:
     everybody = [crowd.first(), *crowd.others(4)]
     crowd.let_go()
-    assert [run.result(10) for run in everybody] == [worker.store.blobs["a"]] * 5
+    assert [run.result(PATIENCE) for run in everybody] == [worker.store.blobs["a"]] * 5
     assert worker.store.sent == 100 * KIB
-    assert all(worker.store.asked.acquire(timeout=10) for _ in range(4))  # each has asked by its own URL
+    assert all(worker.store.asked.acquire(timeout=PATIENCE) for _ in range(4))  # each has asked by its own URL
 
 
 def test_one_that_fails_fails_nobody_else_and_nobody_waits_for_the_next(worker: Worker, crowd: Crowd) -> None:
     first, others = crowd.first("sig=forged"), crowd.others(3)
-    worker.store.held = threading.Barrier(3, timeout=10).wait
+    worker.store.held = threading.Barrier(3, timeout=PATIENCE).wait
     crowd.let_go()
     with pytest.raises(UrlRefused):
-        first.result(10)
-    assert [run.result(10) for run in others] == [worker.store.blobs["a"]] * 3
+        first.result(PATIENCE)
+    assert [run.result(PATIENCE) for run in others] == [worker.store.blobs["a"]] * 3
 
 
 def test_one_that_is_broken_off_does_not_wait_for_the_first(worker: Worker, crowd: Crowd) -> None:
@@ -452,24 +453,24 @@ def test_one_that_is_broken_off_does_not_wait_for_the_first(worker: Worker, crow
 
     first, [other] = crowd.first(), crowd.others(1, cancelled)
     with pytest.raises(Cancelled):
-        other.result(10)
+        other.result(PATIENCE)
     crowd.let_go()
-    assert first.result(10) == worker.store.blobs["a"]
+    assert first.result(PATIENCE) == worker.store.blobs["a"]
 
 
 def test_what_cannot_be_kept_is_not_queued_for(worker: Worker, crowd: Crowd) -> None:
     worker.store.validator = "none"
     everybody = [crowd.first(), *crowd.others(3)]
-    worker.store.held = threading.Barrier(3, timeout=10).wait  # those after the first come side by side
+    worker.store.held = threading.Barrier(3, timeout=PATIENCE).wait  # those after the first come side by side
     crowd.let_go()
-    assert [run.result(10) for run in everybody] == [worker.store.blobs["a"]] * 4
+    assert [run.result(PATIENCE) for run in everybody] == [worker.store.blobs["a"]] * 4
 
 
 def test_what_turns_out_to_be_no_good_is_not_kept(worker: Worker, tmp_path: Path) -> None:
     url, target = worker.store.url("a"), tmp_path / "target"
     with (
         pytest.raises(BadArchive),
-        worker.cache.bundle(url, target, limit=LIMIT, deadline=20, progress=lambda *_: None),
+        worker.cache.bundle(url, target, limit=LIMIT, deadline=PATIENCE, progress=lambda *_: None),
     ):
         raise BadArchive("is damaged")
     assert worker.moved("a") == 100 * KIB

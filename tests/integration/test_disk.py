@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from protocol.faults import PassingFault
 from sandbox.usage import Usage
 from sandbox.wall import raise_wall, take_down
+from tests.support.waiting import PATIENCE
 from worker.kept.disk import DiskGuard, check_room
 
 MIB = 1 << 20
@@ -33,9 +34,9 @@ def test_intake_pauses_while_there_is_no_room_and_says_what_it_waits_for(disk: P
         guard.start()
         for _ in range(2):
             (disk / "big").write_bytes(bytes(6 * MIB))
-            assert told.get(timeout=10) == "pause"
+            assert told.get(timeout=PATIENCE) == "pause"
             (disk / "big").unlink()
-            assert told.get(timeout=10) == "resume"
+            assert told.get(timeout=PATIENCE) == "resume"
         guard.close()
     assert told.empty()
     assert (logs[0]["place"], logs[0]["needed"]) == (str(disk), "4 MiB")
@@ -82,7 +83,7 @@ def test_room_is_made_for_as_long_as_there_is_something_to_give_up(disk: Path, t
         period=0.05,
     )
     guard.start()
-    assert [told.get(timeout=10) for _ in range(2)] == ["pause", "resume"]
+    assert [told.get(timeout=PATIENCE) for _ in range(2)] == ["pause", "resume"]
     guard.close()
     assert asked.get_nowait() == {disk}
     assert (disk / "old").exists()  # no more than is needed

@@ -1,5 +1,6 @@
 """GPUs through a real engine whose nvidia driver is registered by a stand-in for NVIDIA's prestart hook."""
 
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +69,7 @@ def printed(engine: DockerEngine, wanted: ContainerSpec, folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     logs = LogPair.at(folder / "out", folder / "err", limit=MIB)
     with Sandbox(engine).container(wanted) as container:
-        outcome = container.run(time_limit=30, grace=1, logs=logs)
+        outcome = container.run(time_limit=60, grace=1, logs=logs)
     assert outcome.ok, logs.stderr.path.read_text()
     return logs.stdout.path.read_text()
 
@@ -137,18 +138,18 @@ def test_an_engine_without_gpus_says_so_at_once(plain_host: str) -> None:
 def test_an_image_cannot_pass_its_own_fault_off_as_the_gpus(engine: DockerEngine, tmp_path: Path) -> None:
     logs = LogPair.at(tmp_path / "out", tmp_path / "err", limit=MIB)
     with Sandbox(engine).container(spec(GpuRequest(), "nvidia-container-cli: no gpu")) as container:
-        outcome = container.run(time_limit=30, grace=1, logs=logs)
+        outcome = container.run(time_limit=60, grace=1, logs=logs)
     assert outcome.reason.value == "could-not-start"
 
 
 def test_two_runs_at_a_time_get_a_gpu_each(engine: DockerEngine, tmp_path: Path) -> None:
     slots = Slots([Share(gpus) for gpus in dealt_out(("0", "1"), 1)])
+    both = threading.Barrier(2, timeout=60)
 
     def run(number: int) -> str:
         with slots.take() as share:
-            return printed(
-                engine, spec(share.gpus, "sh", "-c", "ls /dev | grep nvidia; sleep 1"), tmp_path / str(number)
-            )
+            both.wait()
+            return printed(engine, spec(share.gpus, "sh", "-c", "ls /dev | grep nvidia"), tmp_path / str(number))
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(run, range(2))) == ["nvidia0\n", "nvidia1\n"]

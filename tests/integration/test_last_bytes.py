@@ -66,7 +66,7 @@ def by_downloading(source: Path, disk: Path) -> None:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         try:
             url = SignedUrl(f"http://127.0.0.1:{server.server_port}/file")
-            transfers.download(url, disk / "file", deadline=10)
+            transfers.download(url, disk / "file", deadline=60)
         finally:
             server.shutdown()
 

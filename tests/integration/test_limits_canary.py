@@ -48,6 +48,7 @@ def test_a_limit_that_is_missing_shows_in_its_end(
             made.remove(force=True)
 
 
+@pytest.mark.alone
 def test_cpus_that_are_not_limited_are_used_at_once(parts: Parts, own: DockerEngine) -> None:
     """A busy host slows it down as a limit would, so that several tries are made; under a limit none is quick."""
     limits = {name: value for name, value in ALL.items() if name != "nano_cpus"}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any
 
 import pika
 import pytest
-from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.exceptions import ChannelClosedByBroker
 
 from protocol import broker_url
 from protocol.celery_control import INBOX_ARGUMENTS, REPLY_EXCHANGE, REQUEST_EXCHANGE, inbox, node_name
@@ -19,6 +20,7 @@ from tests.support import broker_faults
 from tests.support.celery_client import CeleryClient, celery_client
 from tests.support.fault_proxy import FaultProxy
 from tests.support.rabbit import Management, Owner
+from tests.support.waiting import wait_until
 from worker.broker import connection, remote_control
 from worker.broker.control_commands import Commands
 from worker.broker.events import WorkerEvents
@@ -31,7 +33,7 @@ pytestmark = pytest.mark.integration
 
 NODE = node_name("compute-1")
 RUN = RunInWork("an-id", 42, 1, 1795289668.5, 600.0)
-_PATIENCE = 20.0
+_PATIENCE = 40.0
 
 
 class Runs:
@@ -126,7 +128,7 @@ def monitor(channel: BlockingChannel) -> Monitor:
 
 def answers(remote: CeleryClient) -> None:
     """Until it listens a request reaches nobody: it is asked again."""
-    assert any(NODE in remote.ping_all(1.0) for _ in range(int(_PATIENCE)))
+    assert any(NODE in remote.ping_all(0.5) for _ in range(int(_PATIENCE / 0.5)))
 
 
 NONSENSE = [
@@ -231,22 +233,31 @@ def test_a_name_that_a_dead_connection_holds_is_waited_for(
 ) -> None:
     monkeypatch.setattr(remote_control, "PERIOD", 0.2)
     with bystander(management, owner) as (channel, remote), FaultProxy(owner.broker_url) as proxy, node(proxy.url):
-        monitor = Monitor(channel)
         answers(remote)
         proxy.cut()
         assert proxy.refused.wait(_PATIENCE)
-        held = hold(channel)
+        monitor = Monitor(channel)
+        holder = hold(channel.connection)
         proxy.let_through()
         assert monitor.wait_for("worker-online")[-1]["hostname"] == NODE
         assert NODE not in remote.ping_all(0.5)
-        channel.basic_cancel(held)
+        holder.close()
         answers(remote)
 
 
-def hold(channel: BlockingChannel) -> str:
-    """As a connection does of whose death the broker does not know; returns the consumer's tag."""
-    channel.queue_declare(inbox(NODE), exclusive=True, auto_delete=True, arguments=INBOX_ARGUMENTS)
-    return str(channel.basic_consume(inbox(NODE), lambda *_: None))
+def hold(connection: BlockingConnection) -> BlockingChannel:
+    """Consumes as a connection does of whose death the broker does not know: as soon as it knows of the node's."""
+    held: list[BlockingChannel] = []
+
+    def is_had() -> bool:
+        held.append(connection.channel())
+        with suppress(ChannelClosedByBroker):
+            held[-1].queue_declare(inbox(NODE), exclusive=True, auto_delete=True, arguments=INBOX_ARGUMENTS)
+        return bool(held[-1].is_open)
+
+    wait_until(is_had)
+    held[-1].basic_consume(inbox(NODE), lambda *_: None)
+    return held[-1]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ServiceManager, socket.socket]]:
     name = str(tmp_path / "notify") if request.param == "path" else f"@{uuid4()}"
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as receiver:
-        receiver.settimeout(5)
+        receiver.settimeout(30)
         receiver.bind(name.replace("@", "\0"))
         yield ServiceManager({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"}), receiver
 

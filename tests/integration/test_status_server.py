@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http import HTTPStatus
 
 import pytest
 
+from tests.support.waiting import wait_until
 from worker.monitoring import server as rooms
 from worker.monitoring.server import Answer, Pages, WebServer
 
@@ -134,11 +135,17 @@ def drip(connection: socket.socket, ended: threading.Event) -> None:
 def test_a_client_that_does_not_take_its_answer_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     before = serving_threads()
     monkeypatch.setattr(rooms, "_PATIENCE", 0.5)
-    long = b"x" * (64 << 20)
-    with serving({"/": lambda: Answer(long)}) as address, socket.create_connection(address, timeout=30) as connection:
+    long, asked = Answer(b"x" * (64 << 20)), threading.Event()
+
+    def page() -> Answer:
+        asked.set()
+        return long
+
+    with serving({"/": page}) as address, socket.create_connection(address, timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert asked.wait(30)
         wait_for_no_more_than(before)
-        assert len(everything(connection)) < len(long)
+        assert len(everything(connection)) < len(long.body)
 
 
 def test_only_a_few_are_served_at_a_time() -> None:
@@ -193,13 +200,5 @@ def serving_threads() -> set[threading.Thread]:
 
 
 def wait_for_no_more_than(before: set[threading.Thread]) -> None:
-    until(lambda: serving_threads() <= before)
-
-
-def until(condition: Callable[[], bool]) -> None:
     """Nobody tells when a thread of the server's has ended."""
-    for _ in range(400):
-        if condition():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("it did not come to that")
+    wait_until(lambda: serving_threads() <= before)

@@ -11,12 +11,11 @@ import pytest
 
 from protocol.broker_url import parse
 from protocol.status import RunMetadata, State, StatusUpdate
+from tests.support.waiting import PATIENCE
 from worker.broker.connection import parameters
 from worker.broker.status_sink import AmqpStatusSink
 from worker.broker.updates import WithdrawnError, read_update
 from worker.demo.parts import Parts
-
-PATIENCE = 30.0
 
 
 def update(task: int) -> StatusUpdate:

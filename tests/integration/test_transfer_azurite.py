@@ -28,7 +28,7 @@ def store() -> BlobStore:
     return BlobStore(Parts.from_environment().blob_endpoint)
 
 
-def signed(store: BlobStore, name: str, permissions: Permissions = "r", expires_in: float = 60) -> SignedUrl:
+def signed(store: BlobStore, name: str, permissions: Permissions = "r", expires_in: float = 600) -> SignedUrl:
     return SignedUrl(store.url(name, permissions, expires_in))
 
 
@@ -52,8 +52,8 @@ def test_what_goes_up_comes_down(
 ) -> None:
     (tmp_path / "source").write_bytes(os.urandom(size))
     name = f"{container}/a folder/ü+&.zip"
-    transfers.upload(signed(store, name, "cw"), tmp_path / "source", content_type="application/zip", deadline=30)
-    assert transfers.download(signed(store, name), tmp_path / "target", deadline=30) == size
+    transfers.upload(signed(store, name, "cw"), tmp_path / "source", content_type="application/zip", deadline=60)
+    assert transfers.download(signed(store, name), tmp_path / "target", deadline=60) == size
     assert (tmp_path / "target").read_bytes() == (tmp_path / "source").read_bytes()
 
 
@@ -63,7 +63,7 @@ def test_a_blob_can_be_written_again_and_again(
     url = signed(store, f"{container}/stdout.txt", "cw")
     for size in (10, 2_000_000, 20):
         (tmp_path / "log").write_bytes(b"x" * size)
-        transfers.upload(url, tmp_path / "log", content_type="text/plain", deadline=30)
+        transfers.upload(url, tmp_path / "log", content_type="text/plain", deadline=60)
         assert len(store.get(f"{container}/stdout.txt")) == size
 
 
@@ -79,14 +79,14 @@ def test_a_signature_that_does_not_allow_it_is_refused(
     (tmp_path / "source").write_bytes(os.urandom(3_000_000))
     url = signed(store, f"{container}/x", permissions, expires_in)
     with pytest.raises(UrlRefused) as caught:
-        transfers.upload(url, tmp_path / "source", content_type="text/plain", deadline=30)
+        transfers.upload(url, tmp_path / "source", content_type="text/plain", deadline=60)
     assert caught.value.status == 403
     assert "sig" not in str(caught.value)
 
 
 def test_a_missing_blob_is_refused(store: BlobStore, container: str, transfers: Transfers, tmp_path: Path) -> None:
     with pytest.raises(UrlRefused) as caught:
-        transfers.download(signed(store, f"{container}/never"), tmp_path / "x", deadline=30)
+        transfers.download(signed(store, f"{container}/never"), tmp_path / "x", deadline=60)
     assert caught.value.status == 404
 
 
@@ -117,7 +117,7 @@ def test_a_blob_that_has_not_changed_is_not_sent_again(
     name, target = f"{container}/ref.zip", tmp_path / "ref.zip"
 
     def unless(known: Version) -> Version | None:
-        return transfers.download_unless(signed(store, name), target, known=known, deadline=20)
+        return transfers.download_unless(signed(store, name), target, known=known, deadline=60)
 
     store.put(name, b"first")
     first = unless(Version())
@@ -125,7 +125,7 @@ def test_a_blob_that_has_not_changed_is_not_sent_again(
     assert unless(first) is None
     expired = signed(store, name, expires_in=-60)
     with pytest.raises(UrlRefused):
-        transfers.download_unless(expired, target, known=first, deadline=20)
+        transfers.download_unless(expired, target, known=first, deadline=60)
     store.put(name, b"second")
     assert unless(first) not in {None, first}
     assert target.read_bytes() == b"second"

@@ -197,7 +197,7 @@ def test_large_files_are_expanded_side_by_side_and_broken_off_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second is no good; the first would go on for ever, but that it is told."""
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=60)
 
     def content(_handle: int, entry: Entry, _start: int) -> Iterator[bytes]:
         together.wait()

@@ -14,7 +14,7 @@ from sandbox.docker.engine import DockerEngine
 from sandbox.testing import FakeEngine
 from sandbox.usage import Usage
 from sandbox.wall import WallError, raise_wall, take_down, why_no_wall
-from tests.support.mounts import loop_devices_below, mounted_below
+from tests.support.mounts import mounted_below, wait_until_gone
 from worker.demo.parts import Parts
 from worker.kept.abandoned import remove_abandoned
 from worker.kept.folders import TempDir
@@ -95,7 +95,7 @@ def test_several_at_once_do_not_meet(root: Path) -> None:
         assert min(sizes) >= MOST.size
         list(pool.map(take_down, roots))
     assert mounted_below(root) == []
-    assert loop_devices_below(root) == []
+    wait_until_gone(root)
 
 
 def test_one_in_use_goes_all_the_same_and_its_device_with_the_last_user(root: Path) -> None:
@@ -105,7 +105,7 @@ def test_one_in_use_goes_all_the_same_and_its_device_with_the_last_user(root: Pa
         take_down(root)
         assert mounted_below(root) == []
         assert list(out.iterdir()) == []
-    assert loop_devices_below(root) == []
+    wait_until_gone(root)
 
 
 def test_only_what_is_below_is_unmounted(root: Path) -> None:

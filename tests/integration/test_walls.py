@@ -2,8 +2,7 @@
 
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +13,14 @@ from structlog.testing import capture_logs
 from sandbox import wall
 from sandbox.usage import Usage
 from sandbox.wall import WallError, make_wall, put_behind, take_down
-from tests.support.mounts import loop_devices_below, mounted_below
+from tests.support.mounts import mounted_below, wait_until_gone
+from tests.support.waiting import wait_until
 from worker.kept.folders import TempDir
 from worker.kept.walls import Walls
 
 pytestmark = pytest.mark.integration
 MIB = 1 << 20
 MOST = Usage(4 * MIB, 50)
-PATIENCE = 20.0
 
 
 @contextmanager
@@ -34,13 +33,6 @@ def two_ready(place: Path) -> Iterator[Walls]:
 
 def wait_for(place: Path, count: int) -> None:
     wait_until(lambda: len(mounted_below(place)) == count)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def run_folder(root: Path, name: str) -> Path:
@@ -61,8 +53,7 @@ def test_one_that_is_ready_becomes_a_runs_own(tmp_path: Path) -> None:
         walls.refill()
         wait_for(place, 2)
         take_down(run)
-    assert mounted_below(tmp_path) == []
-    assert loop_devices_below(tmp_path) == []
+    wait_until_gone(tmp_path)
     assert not place.exists()
 
 
@@ -124,7 +115,7 @@ def test_one_that_cannot_be_made_ahead_is_the_runs_to_find_out(tmp_path: Path, m
             walls.keep_ready(1)
             with pytest.raises(WallError, match="not installed"):
                 walls.make(run_folder(tmp_path, "one"))
-            wait_until(lambda: bool(logs))
+            wait_until(lambda: bool(logs) and not walls._in_making)
         assert [entry["event"] for entry in logs] == ["no wall could be made ahead"]
         assert list(place.iterdir()) == []
         walls.refill()

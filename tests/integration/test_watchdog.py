@@ -62,10 +62,10 @@ def shell(script: str) -> ContainerSpec:
     )
 
 
-def run(engine: DockerEngine, script: str, folder: Path) -> tuple[Outcome, LogPair]:
+def run(engine: DockerEngine, script: str, folder: Path, grace: float = GRACE) -> tuple[Outcome, LogPair]:
     logs = LogPair.at(folder / "stdout", folder / "stderr", limit=100_000)
     with Sandbox(engine).container(shell(script)) as container:
-        return container.run(time_limit=LIMIT, grace=GRACE, logs=logs), logs
+        return container.run(time_limit=LIMIT, grace=grace, logs=logs), logs
 
 
 @pytest.mark.parametrize("habit", HOSTILE)
@@ -82,16 +82,15 @@ def test_the_limit_holds_within_a_second(engine: DockerEngine, tmp_path: Path, h
 
 def test_sigterm_comes_first_and_is_heeded(engine: DockerEngine, tmp_path: Path) -> None:
     script = "trap 'echo saved; exit 9' TERM; while :; do sleep 0.1; done"
-    outcome, logs = run(engine, script, tmp_path)
+    outcome, logs = run(engine, script, tmp_path, grace=30)
     assert (outcome.reason, outcome.exit_code) == (ExitReason.TIME_LIMIT, 9)
-    assert LIMIT <= outcome.elapsed < LIMIT + GRACE
+    assert LIMIT <= outcome.elapsed < LIMIT + 1
     assert logs.stdout.path.read_bytes() == b"saved\n"
 
 
 def test_an_end_just_before_the_limit_is_an_end_by_itself(engine: DockerEngine, tmp_path: Path) -> None:
     outcome, _ = run(engine, f"sleep {LIMIT - 0.02}; exit 0", tmp_path)
-    in_time = outcome.elapsed < LIMIT
-    assert outcome.ok is in_time
+    assert outcome.ok or outcome.elapsed >= LIMIT
 
 
 def test_it_holds_though_nobody_reads_the_output(engine: DockerEngine) -> None:
@@ -101,7 +100,7 @@ def test_it_holds_though_nobody_reads_the_output(engine: DockerEngine) -> None:
     watchdog = Watchdog(engine, attachment.close)
     engine.start(container)
     watchdog.arm(container, time_limit=LIMIT, grace=GRACE)
-    engine.wait(container, timeout=10)
+    engine.wait(container, timeout=60)
     watchdog.ended()
     state = engine.inspect(container)
     attachment.close()
@@ -124,6 +123,6 @@ def test_it_holds_though_the_engine_errs_at_first(engine: DockerEngine) -> None:
     watchdog = Watchdog(Faltering(), lambda: None)
     engine.start(container)
     watchdog.arm(container, time_limit=0.5, grace=0.2)
-    engine.wait(container, timeout=10)
+    engine.wait(container, timeout=60)
     watchdog.ended()
     assert engine.inspect(container).exit_code == 137

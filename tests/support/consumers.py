@@ -11,20 +11,22 @@ from uuid import uuid4
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
 
 from protocol.broker_url import parse
+from tests.support.waiting import PATIENCE, wait_until
 from worker.broker.connection import parameters
 from worker.broker.consumer import Consumer
 from worker.broker.delivery import Delivery
 from worker.broker.lease_terms import LeaseTerms
-
-PATIENCE = 30.0
 
 
 class NotingTaker:
     """What was handed out, and what was lost."""
 
     def __init__(self) -> None:
+        self.when: dict[str, float] = {}
+        """By the monotonic clock, and by its hold, when the latest was heard of each."""
         self.taken: SimpleQueue[Delivery] = SimpleQueue()
         self.gone: SimpleQueue[Delivery] = SimpleQueue()
         self.room = 1000
@@ -35,9 +37,11 @@ class NotingTaker:
 
     def on_delivery(self, delivery: Delivery) -> None:
         self.room -= 1
+        self.when[delivery.hold] = time.monotonic()
         self.taken.put(delivery)
 
     def lost(self, delivery: Delivery) -> None:
+        self.when[delivery.hold] = time.monotonic()
         self.gone.put(delivery)
 
     def take(self, count: int, timeout: float = PATIENCE) -> list[Delivery]:
@@ -88,6 +92,16 @@ class Bench:
         with self.channel() as channel:
             return int(channel.queue_declare(queue or self.queue, passive=True).method.message_count)
 
+    def wait_until_ready(self, count: int, queue: str | None = None) -> None:
+        """What goes back into a queue, by a dead letter or a connection's end, is there a moment later."""
+        wait_until(lambda: self.ready(queue) == count, lambda: f"{self.ready(queue)} are ready, not {count}")
+
+    def exists(self, queue: str) -> bool:
+        try:
+            return self.ready(queue) >= 0
+        except ChannelClosedByBroker:
+            return False
+
     def next(self, timeout: float = PATIENCE) -> tuple[pika.BasicProperties, bytes]:
         """Takes the next message as any other client does."""
         with self.channel() as channel:
@@ -106,10 +120,7 @@ class Bench:
 
 def wait_until_settled(consumer: Consumer) -> None:
     """Hundreds of settlements take longer on a busy machine than a consumer's end waits for them."""
-    deadline = time.monotonic() + PATIENCE
-    while consumer.leases:
-        assert time.monotonic() < deadline, f"{consumer.leases} are not settled"
-        time.sleep(0.02)
+    wait_until(lambda: not consumer.leases, lambda: f"{consumer.leases} are not settled")
 
 
 def _refused(reason: str) -> None:

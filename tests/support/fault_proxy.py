@@ -18,7 +18,7 @@ from tests.support.amqp_wire import AmqpWire, EncryptedWire
 T = TypeVar("T")
 Side = Literal["client", "server"]
 _CHUNK = 1 << 16
-_ANSWER = 10.0
+_ANSWER = 30.0
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for 0 s: the end is a reset
 
 

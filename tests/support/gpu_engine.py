@@ -16,7 +16,9 @@ from tests.support.own_engine import Bridge, own_engine
 from worker.demo import engine, images, packages
 
 GPUS = {"0": "GPU-aaaa0000-0000-0000-0000-000000000000", "1": "GPU-bbbb1111-1111-1111-1111-111111111111"}
-BRIDGE = Bridge("codalab-gpu0", "10.198.7.1/24")
+# Of this process alone: three test files have such an engine, and may be worked side by side.
+_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+BRIDGE = Bridge(f"codalab-gpu{_NUMBER}", f"10.198.{7 + 20 * _NUMBER}.1/24")
 HOOK = Path(__file__).with_name("nvidia_hook.py")
 
 

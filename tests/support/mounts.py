@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-_PATIENCE = 20.0
+_PATIENCE = 20.0  # seconds
 
 
 def mounted_below(folder: Path) -> list[str]:
@@ -12,23 +12,21 @@ def mounted_below(folder: Path) -> list[str]:
 
 
 def loop_devices_below(folder: Path) -> list[str]:
-    """Files below it that loop devices do not let go.
-
-    Whoever makes a mount namespace just then, as for each container of the host, has copies of all mounts at first.
-    """
-    deadline = time.monotonic() + _PATIENCE
-    while (held := _held_below(folder)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return held
-
-
-def _held_below(folder: Path) -> list[str]:
+    """Files below it that a loop device holds."""
     found = Path("/sys/block").glob("loop*/loop/backing_file")
     return [text for path in found if (text := _text(path)).startswith(f"{folder}/")]
 
 
+def wait_until_gone(folder: Path) -> None:
+    """Until neither is left; a loop device lets go of its file a moment after its mount has gone, and tells nobody."""
+    deadline = time.monotonic() + _PATIENCE
+    while left := [*mounted_below(folder), *loop_devices_below(folder)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
 def _text(path: Path) -> str:
-    """Empty where the device is let go just then."""
+    """Nothing where it has gone meanwhile: others' devices come and go."""
     try:
         return path.read_text()
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,13 @@ def promtool() -> Path:
     if found := packages.program("promtool"):
         return Path(found)
     program = cache_folder("prometheus") / "promtool"
+    with (program.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test files want it, and are worked side by side
+        _have(program)
+    return program
+
+
+def _have(program: Path) -> None:
     if not program.exists():
         (deb,) = packages.debs(["prometheus"], "prometheus")
         unpacked = cache_folder("prometheus") / "unpacked"
@@ -23,7 +31,6 @@ def promtool() -> Path:
         shutil.rmtree(unpacked)
         deb.unlink()
         (deb.parent / "complete").unlink()
-    return program
 
 
 def check(*arguments: str, folder: Path, given: bytes = b"") -> str:

@@ -7,6 +7,7 @@ import time
 
 from sandbox.errors import EngineUnreachable
 from sandbox.watchdog import Watchdog
+from tests.support.waiting import wait_until
 
 
 class Watched:
@@ -27,6 +28,7 @@ class Watched:
             raise EngineUnreachable("not now")
         if name == self._ends_at:
             threading.Thread(target=self._end).start()
+            wait_until(lambda: self.watchdog._ended)  # before the watchdog, on whose thread this is, might send again
 
     def _end(self) -> None:
         self.watchdog.ended()

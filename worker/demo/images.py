@@ -4,6 +4,7 @@ The base (Python 3.11 with its whole standard library, busybox's tools, a user `
 once, kept in the cache, and imported into any engine in about a second; building upon it needs no network.
 """
 
+import fcntl
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -30,10 +31,11 @@ PULLED_BASE = "FROM python:3.11-slim\nRUN useradd --uid 1000 --home-dir /tmp par
 
 def ensure_base(client: docker.DockerClient) -> str:
     """Have the base image in an engine; give its name."""
-    try:
-        client.images.get(BASE)
-    except ImageNotFound:
-        _make_base(client)
+    if not _has_base(client):
+        with (cache_folder("images") / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several processes would write one draft, and make several images
+            if not _has_base(client):
+                _make_base(client)
     return BASE
 
 
@@ -71,6 +73,14 @@ def push_base(client: docker.DockerClient, registry: str) -> str:
 def copy(source: docker.DockerClient, target: docker.DockerClient, tag: str) -> None:
     """Carry an image from one engine to another."""
     target.images.load(b"".join(source.images.get(tag).save(named=tag)))
+
+
+def _has_base(client: docker.DockerClient) -> bool:
+    try:
+        client.images.get(BASE)
+    except ImageNotFound:
+        return False
+    return True
 
 
 def _make_base(client: docker.DockerClient) -> None:
