@@ -64,8 +64,9 @@ def test_a_submission_is_stopped_at_its_limit(
     ended = end_of_processes(client, started.container)
     updates = run.site.updates_until_end(submission.task_id)
     due = LIMIT if heeds else LIMIT + GRACE
-    assert due <= ended.result(timeout=0) - started.time <= due + TOLERANCE
+    assert due <= ended.result(timeout=20) - started.time <= due + TOLERANCE
     if "yes" in script:  # whose end the engine tells late, so that one that has heeded SIGTERM may be sent SIGKILL, too
+        events.wait(message, "kill", count=1 if heeds else 2)
         [first, *others] = events.of(message, "kill", Role.PARTICIPANT)
         assert first.signal == signal.SIGTERM
         assert LIMIT <= first.time - started.time <= LIMIT + TOLERANCE

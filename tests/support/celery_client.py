@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery
 
-_PATIENCE = 10.0  # seconds for an answer; none is waited for longer than it takes
+_PATIENCE = 30.0  # seconds for an answer; none is waited for longer than it takes
 
 
 class CeleryClient:

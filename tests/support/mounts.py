@@ -1,6 +1,9 @@
 """What is mounted, as the kernel tells it."""
 
+import time
 from pathlib import Path
+
+_PATIENCE = 20.0  # seconds
 
 
 def mounted_below(folder: Path) -> list[str]:
@@ -11,4 +14,20 @@ def mounted_below(folder: Path) -> list[str]:
 def loop_devices_below(folder: Path) -> list[str]:
     """Files below it that a loop device holds."""
     found = Path("/sys/block").glob("loop*/loop/backing_file")
-    return [text for path in found if (text := path.read_text()).startswith(f"{folder}/")]
+    return [text for path in found if (text := _text(path)).startswith(f"{folder}/")]
+
+
+def wait_until_gone(folder: Path) -> None:
+    """Until neither is left; a loop device lets go of its file a moment after its mount has gone, and tells nobody."""
+    deadline = time.monotonic() + _PATIENCE
+    while left := [*mounted_below(folder), *loop_devices_below(folder)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
+def _text(path: Path) -> str:
+    """Nothing where it has gone meanwhile: others' devices come and go."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
