@@ -81,9 +81,9 @@ def test_a_run_survives_that_the_broker_breaks_off(
 def test_heartbeats_go_on_during_a_run(
     private_queue: PrivateQueue, competition: Competition, events: EngineEvents
 ) -> None:
-    submission = competition.docker_submission("sleep 4")
+    submission = competition.docker_submission("sleep 6")
     with (
-        FaultProxy(private_queue.owner.broker_url, heartbeat=1) as proxy,
+        FaultProxy(private_queue.owner.broker_url, heartbeat=2) as proxy,
         private_queue.worker(BROKER_URL=proxy.url),
     ):
         message = private_queue.publish(submission)

@@ -65,7 +65,7 @@ def test_a_worker_that_lost_its_lease_kills_the_container_and_says_nothing(
 ) -> None:
     submission = competition.docker_submission(f"trap '' TERM; {gated()}")
     with (
-        FaultProxy(private_queue.owner.broker_url, heartbeat=1) as proxy,
+        FaultProxy(private_queue.owner.broker_url, heartbeat=2) as proxy,
         private_queue.worker(BROKER_URL=proxy.url, WORKER_LEASE_TTL=f"{LONG_TTL}s", WORKER_STOP_GRACE="60s") as frozen,
     ):
         message = private_queue.publish(submission)
