@@ -18,7 +18,7 @@ from tests.fleet.workload import Kind, Workload
 from tests.support.competition import Submission
 from worker.demo.places import say
 
-_AGAIN = 0.5  # seconds between two readings
+_AGAIN = 0.25  # seconds between two readings
 _TELL = 10.0  # seconds between two lines for whoever waits
 
 
