@@ -48,7 +48,7 @@ def test_the_next_command_removes_what_a_killed_one_left_and_nothing_of_a_living
     try:
         folders = {process.pid: started(settings["DOCKER_HOST"], temp_dir, process) for process in (living, killed)}
         killed.kill()
-        killed.wait(10)
+        killed.wait(_WAIT)
         assert containers_of(client, folders[killed.pid])
         with exec_command(settings, temp_dir, short) as third:
             assert third.wait(_WAIT) == 1
@@ -61,11 +61,17 @@ def test_the_next_command_removes_what_a_killed_one_left_and_nothing_of_a_living
     assert list(temp_dir.iterdir()) == []
 
 
+def holder(folder: Path) -> str:
+    """Nobody where the lock is just being made."""
+    lock = folder / "worker.lock"
+    return lock.read_text() if lock.exists() else ""
+
+
 def started(host: str, temp_dir: Path, process: subprocess.Popen[bytes]) -> Path:
     """The temp dir of that process, once its container runs."""
     assert process.stdout
     with process.stdout as updates:
         updates.readline()  # it is running
-    (folder,) = (path for path in temp_dir.iterdir() if (path / "worker.lock").read_text() == f"{process.pid}\n")
+    (folder,) = (path for path in temp_dir.iterdir() if holder(path) == f"{process.pid}\n")
     wait_for_start(host, WORKER, identity(folder, gethostname()))
     return folder

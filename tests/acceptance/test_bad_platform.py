@@ -98,10 +98,11 @@ def behind_proxy(
     site: Site, owner: Owner, settings: dict[str, str], folder: Path
 ) -> Iterator[tuple[Station, EngineProxy]]:
     """A worker whose engine can go away."""
-    with engine_proxy(folder, settings["DOCKER_HOST"]) as proxy:
-        more = {"DOCKER_HOST": proxy.host, "WORKER_LEASE_TTL": "4s"}  # an engine is waited for as long, too
-        with station(site, owner, {**settings, **more}, folder / "worker") as here:
-            yield here, proxy
+    with (
+        engine_proxy(folder, settings["DOCKER_HOST"]) as proxy,
+        station(site, owner, {**settings, "DOCKER_HOST": proxy.host}, folder / "worker") as here,
+    ):
+        yield here, proxy
 
 
 @as_root

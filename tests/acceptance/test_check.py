@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -59,6 +59,10 @@ class Cases:
         """`within` is the command that it is run by; `more` are settings."""
         folder = self.folder(name)
         self._begun[name] = self._pool.submit(check, self.settings, folder, within=within, **more)
+
+    def all_ended(self) -> None:
+        """Waits for them: each has its queues and containers while it lasts."""
+        wait(self._begun.values())
 
     def __getitem__(self, name: str) -> Checked:
         checked = self._begun[name].result()
@@ -264,6 +268,7 @@ def test_credentials_are_shown_to_their_registry(cases: Cases) -> None:
 
 
 def test_it_leaves_no_trace(cases: Cases, owner: Owner, management: Management, client: docker.DockerClient) -> None:
+    cases.all_ended()
     queue = RunQueue(owner, cases.settings["WORKER_QUEUE"])
     queue.publish(b"{}")
     checked = check(cases.settings, folder := cases.folder("no trace"))

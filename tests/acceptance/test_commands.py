@@ -122,7 +122,7 @@ def test_an_interrupted_exec_leaves_no_container(
     process = subprocess.Popen([*COMMAND, "exec", "MESSAGE.json"], env=env, cwd=tmp_path, stderr=subprocess.PIPE)
     started = events.start_below(tmp_path / "temp")
     process.send_signal(number)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == ExitCode.RUN_FAILED
     assert said == b"interrupted\n"
     assert client.containers.list(all=True, ignore_removed=True, filters={"id": started.container}) == []
@@ -152,7 +152,7 @@ def test_progress_is_drawn_on_a_terminal_and_nowhere_else(
     )
     os.close(end)
     drawn = read_all(terminal).decode()
-    printed, _ = process.communicate(timeout=10)
+    printed, _ = process.communicate(timeout=60)
     assert (process.returncode, printed) == (ExitCode.OK, "running\nfinished\n")
     for what in (f"pull {unknown_image}", "download", "upload stdout_url", "upload output_url"):
         assert what in drawn

@@ -11,6 +11,7 @@ import pytest
 
 from protocol.run import Role
 from tests.support import broker_faults
+from tests.support.bad_store import BadStore
 from tests.support.competition import Competition
 from tests.support.engine_events import EngineEvents
 from tests.support.fault_proxy import FaultProxy
@@ -21,6 +22,7 @@ from tests.support.worker_process import worker
 pytestmark = pytest.mark.acceptance
 
 Fault = Callable[[FaultProxy, PrivateQueue, Management], None]
+PATIENCE = 60.0
 WAITS = "the end of a run waits until its lease is in hand again"
 LOST = "lease lost, the broker has given this run to another worker, and the site is told nothing"
 
@@ -79,9 +81,9 @@ def test_a_run_survives_that_the_broker_breaks_off(
 def test_heartbeats_go_on_during_a_run(
     private_queue: PrivateQueue, competition: Competition, events: EngineEvents
 ) -> None:
-    submission = competition.docker_submission("sleep 4")
+    submission = competition.docker_submission("sleep 6")
     with (
-        FaultProxy(private_queue.owner.broker_url, heartbeat=1) as proxy,
+        FaultProxy(private_queue.owner.broker_url, heartbeat=2) as proxy,
         private_queue.worker(BROKER_URL=proxy.url),
     ):
         message = private_queue.publish(submission)
@@ -152,6 +154,7 @@ def test_an_end_that_is_come_to_while_the_run_queue_is_out_of_reach_is_told_when
     submission = competition.docker_submission(gated())
     with private_queue.worker() as worker:
         message = private_queue.publish(submission)
+        private_queue.site.wait_for(submission.task_id, "running")
         events.wait(message, "start")
         with broker_faults.shut_out(management, private_queue.owner, private_queue.owner.vhost):
             private_queue.open_gate()
@@ -166,24 +169,23 @@ def test_an_end_that_is_come_to_while_the_run_queue_is_out_of_reach_is_told_when
 
 
 def test_an_end_whose_lease_is_lost_before_the_run_queue_is_back_is_left_to_whoever_has_the_run_then(
-    private_queue: PrivateQueue, proxy: FaultProxy, competition: Competition, events: EngineEvents, tmp_path: Path
+    private_queue: PrivateQueue, proxy: FaultProxy, contest: Competition, store: BadStore, tmp_path: Path
 ) -> None:
-    submission = competition.docker_submission(gated())
+    submission = contest.docker_submission()
+    last = store.hold("PUT", submission.blob("output.zip"))  # so that the end is come to while the lease is trusted
     with private_queue.worker(BROKER_URL=proxy.url, WORKER_LEASE_TTL="6s") as cut_off:
-        message = private_queue.publish(submission)
-        events.wait(message, "start")
+        private_queue.publish(submission)
         private_queue.site.wait_for(submission.task_id, "running")
+        assert last.held.wait(PATIENCE)
         proxy.bar(private_queue.owner.vhost)
-        private_queue.open_gate()
+        last.let_go.set()
         cut_off.wait_for_event(WAITS)
         with worker(private_queue.settings_of(), tmp_path / "other"):
             assert statuses(private_queue.end_of(submission)) == ["running", "running", "finished"]
             proxy.let_through()
             cut_off.wait_connected("intake", count=2)
             assert statuses(private_queue.so_far(submission)) == ["running", "running", "finished"]
-        assert cut_off.events(
-            "lease lost, the broker has given this run to another worker, and the site is told nothing"
-        )
+        cut_off.wait_for_event(LOST)
         assert cut_off.stop() == 0
     assert private_queue.ready() == 0
 
@@ -194,6 +196,7 @@ def test_a_run_is_acknowledged_only_when_its_end_is_confirmed(
     submission = competition.docker_submission(gated())
     with private_queue.worker(WORKER_LEASE_TTL="8s") as worker:
         message = private_queue.publish(submission)
+        private_queue.site.wait_for(submission.task_id, "running")
         events.wait(message, "start")
         with broker_faults.shut_out(management, private_queue.owner, "/"):
             worker.wait_for_event(LEASED.recovered)

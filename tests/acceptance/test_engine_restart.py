@@ -22,7 +22,7 @@ from worker.exit_codes import ExitCode
 pytestmark = pytest.mark.acceptance
 
 BRIDGE = "codalab-again0"
-SUBNET = "10.198.9.1/24"
+SUBNET = "10.198.11.1/24"
 OPTIONS = (f"--bridge={BRIDGE}", "--iptables=false", "--ip-masq=false")
 
 
@@ -105,7 +105,7 @@ def test_a_container_that_ended_with_its_engine_while_no_worker_watched_is_nobod
     with queue.worker() as killed:
         wait_for_start(own_engine.host, RUN, queue.publish(submission))
         killed.process.kill()
-        killed.process.wait(10)
+        killed.process.wait()
         own_engine.stop()
         own_engine.start()
         with queue.starting_worker() as daemon:

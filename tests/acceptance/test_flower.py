@@ -57,7 +57,7 @@ def test_flower_shows_the_worker_and_its_runs_and_cancels_one(
         assert "sig=" not in str(everything)
 
         monitor.post(f"worker/shutdown/{NODE}")
-        assert daemon.process.wait(20) == 0
+        assert daemon.process.wait(60) == 0
     monitor.wait_for_worker(NODE, online=False)
 
 

@@ -57,11 +57,11 @@ def test_a_submission_runs_in_gvisor_and_is_scored_outside_of_it(
 
 def test_the_time_limit_holds(competition: Competition, gvisor_host: str, tmp_path: Path) -> None:
     stubborn = "trap '' TERM; echo begun; while :; do sleep 1; done"
-    submission = competition.docker_submission(stubborn, execution_time_limit=2)
+    submission = competition.docker_submission(stubborn, execution_time_limit=4)
     began = time.monotonic()
     done = executed(submission, gvisor_host, tmp_path)
-    assert sentence(done) == "Your submission was stopped: time limit of 2 s exceeded."
-    assert 2 < time.monotonic() - began < 30
+    assert sentence(done) == "Your submission was stopped: time limit of 4 s exceeded."
+    assert 4 < time.monotonic() - began < 60
     assert "begun" in submission.text("stdout.txt")
 
 

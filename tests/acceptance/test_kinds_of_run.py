@@ -100,16 +100,17 @@ def test_ingestion_feeds_a_code_submission_and_alone_sees_what_is_hidden(run: Ru
 
 
 def test_a_failing_submission_does_not_leave_ingestion_waiting(run: Runner, competition: Competition) -> None:
-    ingestion = program("echo waiting; sleep 60")
-    submission = with_ingestion(competition, program("echo wrong >&2; exit 3"), ingestion, execution_time_limit=30)
-    updates = run(submission, timeout=20)
+    ingestion = program("echo waiting; sleep 600")
+    submission = with_ingestion(competition, program("echo wrong >&2; exit 3"), ingestion, execution_time_limit=600)
+    updates = run(submission)
     assert updates[-1].status == "failed"
     assert updates[-1].traceback.startswith("Your submission ended with exit code 3")
 
 
 def test_a_failing_ingestion_is_the_organisers_and_tells_nothing_hidden(run: Runner, competition: Competition) -> None:
-    submission = with_ingestion(competition, program("sleep 60"), program("cat $0 >&2; echo hidden >&2; exit 4"))
-    updates = run(submission, timeout=20)
+    ingestion = program("cat $0 >&2; echo hidden >&2; exit 4")
+    submission = with_ingestion(competition, program("sleep 600"), ingestion, execution_time_limit=600)
+    updates = run(submission)
     assert updates[-1].traceback.startswith("The organiser's ingestion program ended with exit code 4")
     assert "hidden" not in updates[-1].traceback
     assert submission.metadata()["ingestionExitCode"] == 4

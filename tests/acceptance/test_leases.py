@@ -11,6 +11,8 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 import pytest
 
@@ -27,6 +29,9 @@ from worker.exit_codes import ExitCode
 pytestmark = pytest.mark.acceptance
 
 TTL = 6.0
+LONG_TTL = 12.0  # of which the margin is long enough for a machine that stalls
+PATIENCE = 60.0
+SLOWLY = 20.0  # seconds that a busy machine may take to begin a run: far less than without a lease
 
 
 def test_a_run_whose_host_dies_is_finished_by_another_within_the_ttl(
@@ -43,7 +48,7 @@ def test_a_run_whose_host_dies_is_finished_by_another_within_the_ttl(
         died = time.time()
         with worker(private_queue.settings_of(WORKER_LEASE_TTL=f"{TTL}s"), tmp_path / "other") as other:
             again = events.wait(message, "start", count=2)
-            assert again.time - died < TTL + 3.0
+            assert again.time - died < TTL + SLOWLY
             private_queue.open_gate()
             assert statuses(private_queue.end_of(submission)) == ["running", "running", "finished"]
             assert [event["attempt"] for event in other.events("run taken")] == [2]
@@ -60,8 +65,8 @@ def test_a_worker_that_lost_its_lease_kills_the_container_and_says_nothing(
 ) -> None:
     submission = competition.docker_submission(f"trap '' TERM; {gated()}")
     with (
-        FaultProxy(private_queue.owner.broker_url, heartbeat=1) as proxy,
-        private_queue.worker(BROKER_URL=proxy.url, WORKER_LEASE_TTL=f"{TTL}s", WORKER_STOP_GRACE="60s") as frozen,
+        FaultProxy(private_queue.owner.broker_url, heartbeat=2) as proxy,
+        private_queue.worker(BROKER_URL=proxy.url, WORKER_LEASE_TTL=f"{LONG_TTL}s", WORKER_STOP_GRACE="60s") as frozen,
     ):
         message = private_queue.publish(submission)
         first = events.wait(message, "start")
@@ -126,7 +131,7 @@ def test_a_run_that_was_given_back_is_taken_by_a_worker_of_another_make(
         for _ in range(2):
             daemon.process.send_signal(signal.SIGTERM)
             daemon.wait_for_event("draining")
-        assert daemon.process.wait(20) == ExitCode.OK
+        assert daemon.process.wait(SLOWLY) == ExitCode.OK
     seen = taken_by_celery(private_queue)
     limit = submission.task_args["execution_time_limit"] + 3600
     assert (seen["id"], seen["timelimit"]) == (message, [None, limit])
@@ -152,8 +157,8 @@ def taken_by_celery(queue: PrivateQueue) -> dict[str, object]:
             seen: dict[str, object] = json.loads(lines.readline())
             return seen
     finally:
-        process.terminate()
-        process.wait(20)
+        process.kill()  # it holds nothing, and its orderly end takes seconds
+        process.wait()
 
 
 def test_an_idle_worker_ends_though_nothing_gets_through_to_the_broker(
@@ -162,7 +167,7 @@ def test_an_idle_worker_ends_though_nothing_gets_through_to_the_broker(
     with private_queue.worker(BROKER_URL=proxy.url) as daemon:
         proxy.black_hole()
         daemon.process.send_signal(signal.SIGTERM)
-        assert daemon.process.wait(6.0) == ExitCode.OK
+        assert daemon.process.wait(SLOWLY) == ExitCode.OK
 
 
 def test_a_signal_has_settings_read_again_and_the_service_manager_hears_of_everything(
@@ -171,11 +176,8 @@ def test_a_signal_has_settings_read_again_and_the_service_manager_hears_of_every
     env_file = private_queue.folder / ".env"
     private_queue.folder.mkdir(exist_ok=True)
     refused = competition.docker_submission()
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd:
-        address = str(tmp_path / "notify")
-        systemd.bind(address)
-        systemd.settimeout(30)
-        told = Told(systemd)
+    address = str(tmp_path / "notify")
+    with closing(Told(address)) as told:
         with private_queue.worker(NOTIFY_SOCKET=address, WATCHDOG_USEC="400000") as daemon:
             told.until("READY=1")
             for _ in range(3):
@@ -197,13 +199,26 @@ def test_a_signal_has_settings_read_again_and_the_service_manager_hears_of_every
 
 
 class Told:
-    """What arrives on the service manager's socket, in order."""
+    """What arrives on the service manager's socket, in order: read at once, for what has no room is dropped."""
 
-    def __init__(self, systemd: socket.socket) -> None:
-        self._systemd = systemd
+    def __init__(self, address: str) -> None:
+        self._messages: SimpleQueue[str] = SimpleQueue()
+        self._systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._systemd.bind(address)
+        self._reader = Thread(target=self._read, name="systemd")
+        self._reader.start()
+
+    def close(self) -> None:
+        self._systemd.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
+        self._systemd.close()
 
     def until(self, beginning: str) -> str:
-        """Reads on to the next message that begins so."""
-        while not (message := self._systemd.recv(4096).decode()).startswith(beginning):
+        """Goes on to the next message that begins so."""
+        while not (message := self._messages.get(timeout=PATIENCE)).startswith(beginning):
             pass
         return message
+
+    def _read(self) -> None:
+        while message := self._systemd.recv(4096).decode():
+            self._messages.put(message)

@@ -200,7 +200,7 @@ def test_an_integrator_submits_by_command_and_by_pika(
         assert sample(integrator, by_command, "sh", "-e", "submit.sh") == "running\nfinished\n"
         sample(integrator, by_pika, sys.executable, "publish.py", amqp)
         with private_queue.channel() as channel:
-            arriving = channel.consume("submission-updates", auto_ack=True, inactivity_timeout=20)
+            arriving = channel.consume("submission-updates", auto_ack=True, inactivity_timeout=60)
             updates = [json.loads(body or b"{}")["args"] for _, _, body in islice(arriving, 4)]
     expected = [(run, status) for run in (by_command, by_pika) for status in ("running", "finished")]
     assert [(task_id, update["status"], secret) for task_id, update, secret in updates] == [

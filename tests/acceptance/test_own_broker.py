@@ -108,7 +108,7 @@ def test_an_end_that_is_come_to_while_the_broker_takes_nothing_is_told_when_it_d
     broker: OwnBroker, queue: PrivateQueue, competition: Competition, events: EngineEvents
 ) -> None:
     submission = competition.docker_submission(gated())
-    with queue.worker(WORKER_LEASE_TTL="4s") as worker:
+    with queue.worker(WORKER_LEASE_TTL="6s") as worker:
         message = queue.publish(submission)
         events.wait(message, "start")
         queue.site.wait_for(submission.task_id, "running")
@@ -116,7 +116,7 @@ def test_an_end_that_is_come_to_while_the_broker_takes_nothing_is_told_when_it_d
             worker.wait_for_event(SHORT)
             queue.open_gate()
             worker.wait_for_event("uploaded", count=5)
-            queue.site.settle(5.0)  # longer than the lease
+            queue.site.settle(7.0)  # longer than the lease
             assert statuses(queue.so_far(submission)) == ["running"]
         assert statuses(queue.end_of(submission)) == ["running", "finished"]
         assert worker.stop() == 0

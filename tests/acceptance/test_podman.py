@@ -71,7 +71,7 @@ def test_the_time_limit_holds(competition: Competition, host: str, tmp_path: Pat
     began = time.monotonic()
     done = executed(submission, host, tmp_path)
     assert sentence(done) == "Your submission was stopped: time limit of 2 s exceeded."
-    assert 2 < time.monotonic() - began < 30
+    assert 2 < time.monotonic() - began < 60
     assert "signal not sent" not in done.stderr
 
 

@@ -114,8 +114,8 @@ ENDS: dict[str, tuple[Make, str]] = {
         "Your submission was killed: it needed more memory than the limit of 512 MiB.",
     ),
     "participant out of time": (
-        participant("echo before; sleep 60", execution_time_limit=1),
-        "Your submission was stopped: time limit of 1 s exceeded.",
+        participant("echo before; sleep 60", execution_time_limit=4),
+        "Your submission was stopped: time limit of 4 s exceeded.",
     ),
     "participant's command does not exist": (
         in_image("no-such-program"),
@@ -143,7 +143,8 @@ FAILING_FLOOD = participant(f"{FLOOD}; exit 5")
 def here(
     site: Site, owner: Owner, settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Station]:
-    with station(site, owner, settings, tmp_path_factory.mktemp("programs"), WORKER_LOG_LIMIT="1m") as here:
+    more = {"WORKER_LOG_LIMIT": "1m", "WORKER_STOP_GRACE": "10s"}  # all of them heed SIGTERM
+    with station(site, owner, {**settings, **more}, tmp_path_factory.mktemp("programs")) as here:
         yield here
 
 

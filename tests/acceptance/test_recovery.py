@@ -43,7 +43,7 @@ SCORER = zipped({"metadata": b"command: python3 $program/wait.py\n", "wait.py": 
 
 def kill(daemon: WorkerProcess) -> None:
     daemon.process.send_signal(signal.SIGKILL)
-    daemon.process.wait(10)
+    daemon.process.wait()
 
 
 def starts(events: EngineEvents, message: str) -> list[str]:
@@ -84,6 +84,7 @@ def test_killed_while_staging(
     store.always("GET", bundle, Fault.RESET)
     with private_queue.worker() as killed:
         message = private_queue.publish(submission)
+        private_queue.site.wait_for(submission.task_id, "running")
         assert store.wait_for("GET", bundle, count=1)
         kill(killed)
         store.always("GET", bundle, Fault.NONE)
@@ -159,7 +160,7 @@ def test_killed_while_results_are_stored(
     store.first("PUT", submission.blob("output.zip"), [Fault.HELD])
     with private_queue.worker() as killed:
         message = private_queue.publish(submission)
-        assert store.held.wait(30)
+        assert store.held.wait(60)
         kill(killed)
         store.let_go.set()
         with private_queue.starting_worker() as daemon:
@@ -203,6 +204,7 @@ def test_killed_before_the_message_was_acknowledged(
     with private_queue.worker() as killed:
         message = private_queue.publish(submission)
         assert statuses(private_queue.end_of(submission)) == ONCE
+        killed.wait_for_event("run ended")  # it knows by now that this was confirmed
         kill(killed)
     with private_queue.channel() as channel:
         redeliver(channel, message, submission)

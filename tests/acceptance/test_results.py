@@ -146,9 +146,11 @@ def test_a_download_that_breaks_off_is_taken_up_where_it_was_and_an_upload_begun
     assert store.count("GET", run.blob("run.txt")) == 1  # all within one attempt at the run
 
 
+@pytest.mark.timeout(240)
 def test_three_hundred_megabytes_are_one_blob(here: Station, competition: Competition, tmp_path: Path) -> None:
     script = f"head -c {LARGE} /dev/urandom | tee /mnt/out/large | sha256sum | cut -d' ' -f1"
-    run = competition.docker_submission(script, predict=True, documents={"run.txt": {"program": ""}, "input.txt": {}})
+    documents = {"run.txt": {"program": ""}, "input.txt": {}}
+    run = competition.docker_submission(script, predict=True, documents=documents, execution_time_limit=120)
     here.publish(run)
     here.finished(run)
     (tmp_path / "output.zip").write_bytes(run.read("output.zip"))

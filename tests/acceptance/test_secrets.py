@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
@@ -122,14 +123,21 @@ def container_texts(client: docker.DockerClient, container: str, role: Role) -> 
     """What the host's administrator sees of a running container."""
     inspected = client.api.inspect_container(container)
     first = psutil.Process(inspected["State"]["Pid"])
-    processes = [first, *first.children(recursive=True)]
+    seen = [process_texts(first)]
+    for child in first.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # those that sleep for a moment come and go
+            seen.append(process_texts(child))
+    cmdlines, environs = zip(*seen, strict=True)
     return {
         f"{role}: inspect": json.dumps(inspected),
-        f"{role}: cmdline": " ".join(word for process in processes for word in process.cmdline()),
-        f"{role}: environ": " ".join(
-            f"{name}={value}" for process in processes for name, value in process.environ().items()
-        ),
+        f"{role}: cmdline": " ".join(cmdlines),
+        f"{role}: environ": " ".join(environs),
     }
+
+
+def process_texts(process: psutil.Process) -> tuple[str, str]:
+    """Its command line and its environment."""
+    return " ".join(process.cmdline()), " ".join(f"{name}={value}" for name, value in process.environ().items())
 
 
 def told(submission: Submission, updates: list[Update]) -> Texts:

@@ -148,7 +148,7 @@ def test_its_command_works_a_run_with_what_the_unit_leaves_it(
         private_queue.publish(submission)
         assert statuses(private_queue.end_of(submission)) == ["running", "finished"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == ExitCode.OK
+        assert process.wait(60) == ExitCode.OK
     assert submission.archive()["scores.txt"] == b"correct: 1\n"
     assert CROWDED in submission.read("stderr.txt")
     assert list((private_queue.folder / "temp" / "runs").iterdir()) == []
@@ -174,12 +174,12 @@ def test_systemd_starts_restarts_reloads_and_drains_it(
         documented("systemd")
         edit(tmp_path / "units", f"Environment=SUBMISSION_TEMP_DIR={private_queue.folder}/temp\nRestartSec=1\n")
         documented("start-unit")
-        assert host.shown(UNIT.name, "StatusText") == "waiting for runs"
+        host.wait_for(UNIT.name, StatusText="waiting for runs")
 
         submission = competition.docker_submission(gated())
         message = private_queue.publish(submission)
         events.wait(message, "start")
-        assert host.shown(UNIT.name, "StatusText").startswith("in work: ")
+        host.wait_for(UNIT.name, StatusText=f"in work: {submission.task_id} (participant)")
         host.run("systemctl", "kill", "--signal=KILL", "--kill-who=main", UNIT.name)
         host.wait_for(UNIT.name, NRestarts="1", ActiveState="active")
         documented("reload-unit")
@@ -190,6 +190,7 @@ def test_systemd_starts_restarts_reloads_and_drains_it(
             stopped.result()
         assert [status for status in statuses(private_queue.end_of(submission)) if status != "running"] == ["finished"]
         assert (host.shown(UNIT.name, "ActiveState"), host.shown(UNIT.name, "Result")) == ("inactive", "success")
+        host.run("journalctl", "--sync")
         journal = host.run("journalctl", "--unit", UNIT.name, "--output", "cat")
         assert '"by": "walled and watched"' in journal  # all that the unit takes from it, and it may mount nonetheless
         assert "goes untold" not in journal  # and read the kernel's log

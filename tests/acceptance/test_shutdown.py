@@ -19,7 +19,7 @@ from worker.exit_codes import ExitCode
 
 pytestmark = pytest.mark.acceptance
 
-QUICKLY = 10.0
+QUICKLY = 30.0  # not for ever, and a busy machine has its time
 BOTH_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 
 
@@ -48,7 +48,7 @@ def test_what_is_in_work_is_finished_and_nothing_new_is_taken(
         daemon.process.send_signal(number)
         daemon.wait_for_event("draining")
         private_queue.open_gate()
-        assert daemon.process.wait(20) == ExitCode.OK
+        assert daemon.process.wait(60) == ExitCode.OK
     assert statuses(private_queue.end_of(first)) == ["running", "finished"]
     assert private_queue.so_far(second) == []
     assert events.of(messages[1]) == []
@@ -82,7 +82,7 @@ def test_the_drain_timeout_gives_the_run_back(
         told = time.time()
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(1 + QUICKLY) == ExitCode.OK
-        assert events.of(message, "kill")[0].time - told >= 1
+        assert events.wait(message, "kill").time - told >= 1
         check_given_back(private_queue, submission, message, client, daemon)
 
 
@@ -118,7 +118,7 @@ def test_a_second_signal_while_an_end_cannot_be_told_gives_the_run_back(
         for _ in range(2):
             daemon.process.send_signal(signal.SIGTERM)
             daemon.wait_for_event("draining")
-        assert daemon.process.wait(12) == ExitCode.OK
+        assert daemon.process.wait(2 * QUICKLY) == ExitCode.OK
         assert private_queue.leased(daemon) == 1  # until the lease runs out
         check_given_back(private_queue, submission, message, client, daemon, ready=0)
 
@@ -133,7 +133,8 @@ def check_given_back(
     ready: int = 1,
 ) -> None:
     """The message is in the queue again, the site has heard of no end, and neither container nor folder is left."""
-    assert queue.ready() == ready
+    queue.wait_ready(ready)
+    queue.site.wait_for(submission.task_id, "running")
     assert statuses(queue.so_far(submission)) == ["running"]
     assert client.containers.list(all=True, ignore_removed=True, filters={"label": f"{RUN}={message}"}) == []
     assert list((daemon.temp_dir / "runs").iterdir()) == []
@@ -185,7 +186,7 @@ def test_the_orphans_of_another_worker_are_left_alone(
 def test_a_temp_dir_has_one_worker(private_queue: PrivateQueue) -> None:
     with private_queue.worker() as first:
         with private_queue.starting_worker() as second:
-            assert second.process.wait(10) == ExitCode.TEMP_DIR_TAKEN
+            assert second.process.wait(QUICKLY) == ExitCode.TEMP_DIR_TAKEN
         sentence = f"Another worker holds {first.temp_dir}: stop it, or give this one a SUBMISSION_TEMP_DIR of its own."
-        assert first.log.read_text().splitlines()[-1] == sentence
+        assert sentence in first.log.read_text().splitlines()
         assert first.stop() == ExitCode.OK

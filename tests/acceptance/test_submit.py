@@ -51,7 +51,7 @@ def test_waiting_follows_the_run_and_takes_nothing_from_the_site(
     assert statuses(private_queue.end_of(bad)) == ["running", "failed"]
     queues = management.get("queues/%2F")
     assert isinstance(queues, list)
-    assert not [queue["name"] for queue in queues if ".wait." in queue["name"]]
+    assert not [queue["name"] for queue in queues if f"{private_queue.site.updates_queue}.wait." in queue["name"]]
 
 
 @pytest.mark.parametrize("fault", ["refuses", "is away", "is not set", "makes no sense"])

@@ -33,7 +33,7 @@ class Case:
 
 CASES = {
     "well": Case(script(ANSWER), statuses=("running", "finished")),
-    "time limit": Case(script("echo so far >&2; sleep 60"), time_limit=1),
+    "time limit": Case(script("echo so far >&2; sleep 60"), time_limit=3),
     "exit code": Case(script("echo why >&2; exit 3")),
     "out of memory": Case(script("python3 -c 'x = bytearray(1 << 30)'")),
     "no such program": Case("docker run {} no-such-program"),
@@ -43,7 +43,7 @@ CASES = {
     "bad image name": Case("Team/Image:1", statuses=("failed",)),
     "scoring program fails": Case(script(ANSWER), program={"metadata": b"command: sh -c 'echo no >&2; exit 5'\n"}),
     "scoring program without a command": Case(script(ANSWER), program={"metadata": b"description: mine\n"}),
-    "scoring out of time": Case(script(ANSWER), time_limit=1, program={"metadata": b"command: sleep 60\n"}),
+    "scoring out of time": Case(script(ANSWER), time_limit=3, program={"metadata": b"command: sleep 60\n"}),
 }
 
 
@@ -57,7 +57,7 @@ def here(
     site: Site, owner: Owner, settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Station]:
     folder = tmp_path_factory.mktemp("site")
-    with station(site, owner, settings, folder, WORKER_MEMORY_LIMIT=MEMORY) as here:
+    with station(site, owner, settings, folder, WORKER_MEMORY_LIMIT=MEMORY, WORKER_STOP_GRACE="10s") as here:
         yield here
 
 

@@ -165,7 +165,7 @@ def test_no_container_outlives_it(
     ):
         container = next(event["id"] for event in starts if mark in variables(client, event["id"]))
         process.send_signal(number)
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
     assert container not in {one.id for one in client.containers.list(all=True, ignore_removed=True)}
     assert trying.left_behind() == []
 

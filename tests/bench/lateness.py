@@ -12,6 +12,7 @@ from worker.demo import engine
 
 OVERSHOOT = Target("<", 0.3)  # seconds
 _LIMIT, _GRACE = 1, 1  # seconds
+_PATIENCE = 20.0  # seconds for the witness's own thread, which may be told later than the site
 
 # What it does, and the seconds after which it must be gone.
 _PROGRAMS = {
@@ -36,5 +37,5 @@ def lateness(bench: Bench) -> list[Figure]:
                 started = events.wait(worker.site.publish(worker.queue, submission), "start")
                 ended = end_of_processes(client, started.container)
                 assert "time limit" in worker.site.failure(submission.task_id)
-                late[name].append(ended.result(timeout=0) - started.time - due)
+                late[name].append(ended.result(_PATIENCE) - started.time - due)
     return [Figure(f"time limit: {name}, late by", "s", tuple(found), OVERSHOOT) for name, found in late.items()]

@@ -58,6 +58,6 @@ def test_what_cannot_be_measured_is_refused(
 def test_another_worker_that_consumes_nothing_is_told_with_what_it_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.bench.place.PATIENCE", 2.0)
-    with pytest.raises(TimeoutError, match=r"nobody consumes compute-worker after 2 s; it wrote:\nno such broker"):
+    monkeypatch.setattr("tests.bench.place.PATIENCE", 4.0)
+    with pytest.raises(TimeoutError, match=r"nobody consumes compute-worker after 4 s; it wrote:\nno such broker"):
         run(tmp_path, "--only", "row", "--other", "broken=sh -c 'echo no such broker; sleep 60'")

@@ -16,8 +16,6 @@ from tests.support.mounts import mounted_below
 from tests.support.worker_process import WorkerProcess, worker
 from worker.exit_codes import ExitCode
 
-_BEGINNING = 5.0  # seconds
-
 
 @dataclass
 class Member:
@@ -31,13 +29,13 @@ class Member:
     deaths: list[float] = field(default_factory=list)
     gave_up: int = 0
     revived: int = 0
-    _began: float = 0.0
+    _started_before: int = 0
     _life: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
         if self.process is None:
             self.process = self._life.enter_context(worker(self.settings, self.folder, wait=False))
-            self._began = time.monotonic()
+            self._started_before = self._starts(self.process)
 
     def revive(self) -> None:
         """As a service manager does: one that began while its engine was away has ended, and said so (exit code 3)."""
@@ -60,7 +58,7 @@ class Member:
     def stop(self) -> int:
         """In good order; returns the exit code, 0 also of one that has only just begun and so heeds no signal yet."""
         assert self.process
-        just_begun = time.monotonic() - self._began < _BEGINNING
+        just_begun = self._starts(self.process) == self._started_before
         code = self.process.stop(60.0)
         self._bury()
         return 0 if just_begun and code == -signal.SIGTERM else code
@@ -74,6 +72,11 @@ class Member:
         """What its log calls one."""
         lines = (self.folder / "worker.log").read_text().splitlines()
         return [line for line in lines if '"a bug' in line or '"unexpected error"' in line]
+
+    @staticmethod
+    def _starts(process: WorkerProcess) -> int:
+        """How often it came so far, in all its lives: they share a log."""
+        return len(process.events("worker started"))
 
     def _bury(self) -> None:
         self.process = None

@@ -42,6 +42,12 @@ class Reading:
     files: int
     erlang_processes: int
 
+    @property
+    def at_rest(self) -> tuple[object, ...]:
+        """What stays as it is while no run is in work."""
+        counts = self.connections, self.channels, self.queues, self.consumers
+        return *counts, *(self.messages.get(link) for link in ("runs", "updates"))
+
 
 def read(place: Place) -> Reading:
     """How things are, and have come to be; some of it is as old as the broker's interval of statistics."""

@@ -22,7 +22,7 @@ with terminable(), network(2) as made:
     print(made.gateway, *(host.pid for host in made.hosts), flush=True)
     input()
 """
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 def test_a_host_has_an_address_of_its_own_and_no_way_but_to_the_others() -> None:

@@ -20,7 +20,7 @@ from tests.support.worker_process import worker
 from worker.demo.parts import Parts
 from worker.exit_codes import ExitCode
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 _HOSTS = 4
 
 
@@ -68,7 +68,7 @@ def _lease_queues(there: Place) -> list[str]:
 
 def _until(done: Callable[[], bool]) -> None:
     """The broker tells nobody of a queue's expiry."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -24,7 +24,7 @@ import requests
 
 _PASSED_ON = ("Content-Type", "x-ms-blob-type", "x-ms-version", "Range", "If-Match", "If-None-Match")
 _PASSED_BACK = ("ETag", "Accept-Ranges", "Content-Range", "Content-MD5")
-_LONGEST = 60.0  # seconds that a request is held
+_LONGEST = 100.0  # seconds that a request is held
 
 
 class Fault(Enum):
@@ -115,7 +115,7 @@ class BadStore(ThreadingHTTPServer):
         with self._changed:
             return [noted for noted in self._requests if (noted.method, noted.blob) == (method, blob)]
 
-    def wait_for(self, method: str, blob: str, *, count: int, timeout: float = 20.0) -> bool:
+    def wait_for(self, method: str, blob: str, *, count: int, timeout: float = 60.0) -> bool:
         """True once so many of those requests are over; False where they are not within `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(

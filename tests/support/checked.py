@@ -39,5 +39,5 @@ def check(settings: Mapping[str, str], folder: Path, *, within: Sequence[str] = 
     """Runs it with `--json`; `within` is a command that runs another, `more` are further settings."""
     env = environment({"SUBMISSION_TEMP_DIR": str(folder / "temp"), **settings, **more})
     command = [*within, *COMMAND, "check", "--json"]
-    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
     return Checked(done.returncode, done.stdout + done.stderr, tuple(json.loads(done.stdout)["checks"]))

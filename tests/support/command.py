@@ -17,6 +17,7 @@ from tests.support.worker_process import environment
 
 COMMAND = (sys.executable, "-m", "worker")
 _WIDTH = 100
+_PATIENCE = 100.0  # seconds for a whole command on a busy machine
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def run(arguments: Sequence[str], settings: Mapping[str, str], folder: Path) -> 
     """Runs it to its end, with pipes."""
     command = [*COMMAND, *arguments]
     env = environment(settings)
-    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
@@ -56,7 +57,7 @@ def run_on_terminal(
     )
     os.close(theirs)
     shown = _read_all(ours)
-    stdout, _ = process.communicate(timeout=60)
+    stdout, _ = process.communicate(timeout=_PATIENCE)
     return Ended(process.returncode, (stdout or b"").decode(), shown)
 
 

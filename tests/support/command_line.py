@@ -12,7 +12,7 @@ from tests.support.competition import Submission
 from tests.support.worker_process import COMMAND, environment
 
 Finished = subprocess.CompletedProcess[str]
-_LONGEST = 60.0
+_LONGEST = 100.0
 
 
 def codalab_worker(

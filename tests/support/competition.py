@@ -130,7 +130,7 @@ class Competition:
             "submit_docker_command": "this is not a docker submission",
             "predict": False,
             "secret": f"secret-of-{task_id}",
-            "execution_time_limit": 20,
+            "execution_time_limit": 60,
             **{slot: self.url(folder, name, "cw") for slot, name in SLOTS.items()},
             "ingestion_program_output_url": "",
             "ingestion_program_stderr_url": "",

@@ -17,6 +17,7 @@ from protocol.run import Role
 from sandbox.labels import FOLDER, ROLE, RUN, WORKER
 
 _NANO = 1e-9
+_PATIENCE = 60.0  # seconds for what an engine does at once on a machine that is not busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class EngineEvents:
             here = {folder.name for folder in temp_dir.glob("**/runs/*")}
             return [event for event in self._seen if event.action == "start" and event.attributes[FOLDER] in here]
 
-        self._wait_for(lambda: bool(starts()), 30.0, f"a start of a run below {temp_dir}")
+        self._wait_for(lambda: bool(starts()), _PATIENCE, f"a start of a run below {temp_dir}")
         return starts()[0]
 
     def of(self, run: str, action: str | None = None, role: Role | None = None) -> list[EngineEvent]:
@@ -78,7 +79,7 @@ class EngineEvents:
             ]
 
     def wait(
-        self, run: str, action: str, role: Role = Role.PARTICIPANT, *, count: int = 1, timeout: float = 30.0
+        self, run: str, action: str, role: Role = Role.PARTICIPANT, *, count: int = 1, timeout: float = _PATIENCE
     ) -> EngineEvent:
         """The `count`th such event of that run."""
         self._wait_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from worker.broker.lease_terms import LeaseTerms
 from worker.kept.folders import identity
 
 QUEUE = "compute-worker"
-_WAIT = 20.0
+_WAIT = 60.0
 
 
 def gated(gate: str = "gate", then: str = ANSWER) -> str:
@@ -75,6 +76,13 @@ class PrivateQueue:
     def ready(self) -> int:
         """Messages in the queue that nobody holds."""
         return RunQueue(self.owner, QUEUE).count()
+
+    def wait_ready(self, count: int) -> None:
+        """Until so many messages are there: the broker takes back what it dead-letters in its own time, and untold."""
+        deadline = time.monotonic() + _WAIT
+        while (ready := self.ready()) != count:
+            assert time.monotonic() < deadline, f"{ready} messages are ready, and not {count}"
+            time.sleep(0.05)
 
     def leased(self, worker: WorkerProcess, ttl: float = 120.0) -> int:
         """Messages in that worker's lease queue that nobody holds."""

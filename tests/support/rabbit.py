@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import requests
 
+_PATIENCE = 60.0  # seconds for one answer
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -25,15 +27,15 @@ class Management:
         self._broker = urlsplit(broker_url)
 
     def put(self, path: str, body: dict[str, object] | None = None) -> None:
-        requests.put(f"{self._api}/api/{path}", json=body or {}, timeout=10).raise_for_status()
+        requests.put(f"{self._api}/api/{path}", json=body or {}, timeout=_PATIENCE).raise_for_status()
 
     def get(self, path: str) -> object:
-        reply = requests.get(f"{self._api}/api/{path}", timeout=10)
+        reply = requests.get(f"{self._api}/api/{path}", timeout=_PATIENCE)
         reply.raise_for_status()
         return reply.json()
 
     def delete(self, path: str) -> None:
-        requests.delete(f"{self._api}/api/{path}", timeout=10)
+        requests.delete(f"{self._api}/api/{path}", timeout=_PATIENCE)
 
     def admin_url(self, vhost: str) -> str:
         """To look into that vhost without being one of its owner's connections."""

@@ -61,7 +61,7 @@ class RunQueue:
             channel.queue_declare(DEAD, durable=True)
             channel.queue_bind(DEAD, DEAD)
 
-    def await_dead(self, body: bytes, timeout: float = 20.0) -> None:
+    def await_dead(self, body: bytes, timeout: float = 60.0) -> None:
         """Waits for a dead letter with that body, rejected from this queue and no other."""
         with self._channel() as channel:
             for method, properties, found in channel.consume(DEAD, inactivity_timeout=timeout):

@@ -113,7 +113,7 @@ def s3_server(folder: Path) -> Iterator[S3Store]:
     child = start("s3", [_binary(), *_options(folder, port, others)], folder)
     store = S3Store(f"http://{LOOPBACK}:{port}")
     try:
-        wait_until(lambda: _works(store), child, 30)
+        wait_until(lambda: _works(store), child, 60)
         yield store
     finally:
         stop(child, grace=0)  # its orderly end takes ten seconds

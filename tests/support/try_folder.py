@@ -34,7 +34,7 @@ class TryFolder:
             "DOCKER_HOST": parts.docker_host,
             "SUBMISSION_TEMP_DIR": str(folder / "temp"),
             "WORKER_MEMORY_LIMIT": MEMORY,
-            "WORKER_STOP_GRACE": "1s",
+            "WORKER_STOP_GRACE": "10s",
         }
         made = cls(settings, folder)
         made.put("in", {"numbers.txt": b"1 2 3"})

@@ -19,6 +19,7 @@ from sandbox.wall import take_down
 from tests.support import discretion
 
 COMMAND = (sys.executable, "-m", "worker")
+_PATIENCE = 60.0  # seconds for what a worker does at once on a machine that is not busy
 _OURS = re.compile(r"^(WORKER_|SUBMISSION_|BROKER_|CODALAB_HOST|DOCKER_|USE_GPU|LOG_|DONT_)")
 
 
@@ -34,11 +35,11 @@ class WorkerProcess:
         lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if name is None or line["event"] == name]
 
-    def wait_for_event(self, name: str, timeout: float = 20.0, *, count: int = 1) -> None:
+    def wait_for_event(self, name: str, timeout: float = _PATIENCE, *, count: int = 1) -> None:
         """The log is a file: looking at it again is the one way to follow it from outside."""
         self._wait(lambda: len(self.events(name)) >= count, repr(name), timeout)
 
-    def wait_connected(self, *links: str, count: int = 1, timeout: float = 20.0) -> None:
+    def wait_connected(self, *links: str, count: int = 1, timeout: float = _PATIENCE) -> None:
         """Until each of those links has been up that often."""
         self._wait(lambda: all(self._times_up(link) >= count for link in links), f"connection {links}", timeout)
 
@@ -52,7 +53,7 @@ class WorkerProcess:
             assert time.monotonic() < deadline, f"no {what} in the log:\n{self.log.read_text()}"
             time.sleep(0.05)
 
-    def stop(self, timeout: float = 40.0) -> int:
+    def stop(self, timeout: float = _PATIENCE) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
 
@@ -92,7 +93,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(15)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -333,7 +333,7 @@ def test_other_errors_of_the_disk_are_not_explained_away(folder: Path) -> None:
 
 
 def test_the_bundles_of_a_document_are_fetched_side_by_side(folder: Path) -> None:
-    together = threading.Barrier(2, timeout=5)
+    together = threading.Barrier(2, timeout=20)
 
     def both(data: bytes) -> Callable[[], bytes]:
         def ask() -> bytes:
@@ -350,7 +350,7 @@ def test_a_failure_ends_the_other_downloads(folder: Path) -> None:
         def download(self, url: SignedUrl, target: Path, **kept: object) -> int:
             if "res" not in str(url):
                 return super().download(url, target, **kept)  # type: ignore[arg-type]
-            for _ in range(500):
+            for _ in range(6000):
                 time.sleep(0.01)
                 cast("Callable[[int, int], None]", kept["progress"])(1, 2)
             return 0
@@ -358,7 +358,7 @@ def test_a_failure_ends_the_other_downloads(folder: Path) -> None:
     started = time.monotonic()
     with pytest.raises(LastingFault, match="reference data"):
         fetch(folder, Slow(scoring(ref=UrlRefused).blobs))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20  # and not a minute
 
 
 def test_progress_names_the_bundle(folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +22,8 @@ PROFILE = SecurityProfile(memory=1 << 27, cpus=1, pids=64, shm_size=1 << 20)
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1, 1000))
-    monkeypatch.setattr("worker.kept.image_stock.time.time", lambda: float(next(ticks)))
+    own = SimpleNamespace(time=lambda: float(next(ticks)), monotonic=time.monotonic)
+    monkeypatch.setattr("worker.kept.image_stock.time", own)
 
 
 class Host:

@@ -24,6 +24,7 @@ from worker.stages import live
 from worker.storage.errors import StoreUnavailable, UrlRefused
 from worker.tools import Tools
 
+WAIT = 20.0  # seconds at most
 PERIOD = 0.001  # seconds between two looks
 URLS = {slot: SignedUrl(f"https://store/{slot}?sig=x") for slot in UploadSlot}
 
@@ -44,7 +45,7 @@ class Store:
             self.changed.notify_all()
             return f"v{len(self.stored)}"
 
-    def has(self, count: int, timeout: float = 5.0) -> bool:
+    def has(self, count: int, timeout: float = WAIT) -> bool:
         with self.changed:
             return self.changed.wait_for(lambda: len(self.stored) >= count, timeout)
 
@@ -164,8 +165,8 @@ def test_the_end_stops_what_is_being_sent(scene: Scene, log: Callable[[bytes], N
     sending = threading.Event()
 
     def slow(progress: Callable[[int, int], None]) -> None:
-        for sent in range(1000):
-            progress(sent, 1000)
+        for sent in range(6000):
+            progress(sent, 6000)
             sending.set()
             time.sleep(0.01)
 
@@ -173,8 +174,8 @@ def test_the_end_stops_what_is_being_sent(scene: Scene, log: Callable[[bytes], N
     began = time.monotonic()
     with scene.live():
         log(b"one")
-        assert sending.wait(5)
-    assert time.monotonic() - began < 5
+        assert sending.wait(WAIT)
+    assert time.monotonic() - began < WAIT  # and not a minute
     assert scene.store.stored == []
 
 
@@ -186,14 +187,14 @@ def test_the_end_is_not_held_up_for_ever(
 
     def hang(_progress: Any) -> None:
         sending.set()
-        over.wait(10)
+        over.wait(60)
 
     scene.store.script = [hang]
     with scene.live():
         log(b"one")
-        assert sending.wait(5)
+        assert sending.wait(WAIT)
         ending = time.monotonic()
-    assert 0.009 < time.monotonic() - ending < 2
+    assert 0.009 < time.monotonic() - ending < WAIT
     over.set()
     assert scene.store.has(1)
 
@@ -204,7 +205,7 @@ def test_a_page_that_grows_while_it_is_copied_is_copied_as_far_as_it_was_looked_
 
 
 def test_where_there_is_no_place_or_no_wish_nothing_is_done(scene: Scene) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     scene.request = replace(scene.request, uploads={})
     with scene.live():
-        assert threading.active_count() == before
+        assert set(threading.enumerate()) <= before

@@ -88,7 +88,7 @@ def test_a_very_long_line_is_redacted_in_no_time() -> None:
     text = "https://" * 5_000 + "a" * 50_000 + "password" * 5_000 + " " + "authorization: " * 2_500
     began = time.process_time()
     logs.redact(text)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 2
 
 
 @pytest.fixture

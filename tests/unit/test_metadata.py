@@ -89,7 +89,7 @@ def test_tags_make_no_objects() -> None:
 def test_bombs_cost_nothing(data: bytes) -> None:
     started = time.process_time()
     parse_document(data)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 2
 
 
 @given(st.binary(max_size=300))

@@ -144,7 +144,7 @@ def test_where_runs_are_leased_a_lease_is_waited_for_no_longer_than_it_lasts(
     recovery = left.recovery()
     recovery.connected(leased=True)
     assert recovery._timer
-    recovery._timer.join(5)
+    recovery._timer.join(20)
     assert left.engine.containers == {}
 
 
@@ -155,7 +155,7 @@ def test_the_time_for_messages_runs_from_the_first_connection(left: Left, monkey
     recovery.connected(leased=False)
     timer = recovery._timer
     assert timer
-    timer.join(5)
+    timer.join(20)
     assert left.engine.containers == {}
     assert left.folders() == []
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -62,7 +62,7 @@ def test_each_stage_lasts_until_the_next_or_the_end(
     registry: CollectorRegistry, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([100.0, 103.0, 163.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("worker.monitoring.metrics.time", SimpleNamespace(monotonic=lambda: next(clock)))
     metrics.run_taken(run())
     metrics.run_stage(run(), "staging")
     metrics.run_stage(run(), "participant")
@@ -76,7 +76,7 @@ def test_runs_side_by_side_do_not_mix_their_stages(
     registry: CollectorRegistry, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 10.0, 11.0, 111.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("worker.monitoring.metrics.time", SimpleNamespace(monotonic=lambda: next(clock)))
     one, other = run(), replace(run(), message_id="another")
     metrics.run_stage(one, "staging")
     metrics.run_stage(other, "staging")

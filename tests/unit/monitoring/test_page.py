@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +18,14 @@ from worker.observers import RunEnd, RunEnded, RunInWork
 from worker.watched import RunLoad
 
 HOSTILE = '</td><script>alert("x")</script><img src=x onerror=alert(1)> \u202etxt.exe\x1b[2J'
+
+
+NOW = 2_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.monitoring.page.time", SimpleNamespace(time=lambda: NOW))
 
 
 def page(
@@ -42,14 +50,13 @@ def test_an_idle_worker() -> None:
 
 
 def test_a_run_in_progress() -> None:
-    now = time.time()
-    progress = Progress(replace(run(), attempt=2, taken_at=now - 70), "participant", now - 60)
+    progress = Progress(replace(run(), attempt=2, taken_at=NOW - 70), "participant", NOW - 60)
     shown = text(page(current=[(progress, RunLoad(256 << 20, 12_000, more=True))]))
     assert "17 attempt 2 participant 1 min 10 s ago 9 min 0 s of 10 min 0 s 256 MiB more than 11.7 KiB" in shown
 
 
 def test_a_stage_without_a_time_limit_and_a_load_that_is_not_known() -> None:
-    assert "staging 7 s ago — — —" in text(page(current=[(Progress(fresh(7), "staging", time.time()), RunLoad())]))
+    assert "staging 7 s ago — — —" in text(page(current=[(Progress(fresh(7), "staging", NOW), RunLoad())]))
 
 
 def test_no_time_is_left_rather_than_less_than_none() -> None:
@@ -120,4 +127,4 @@ def test_the_board_keeps_the_last_fifty() -> None:
 
 
 def fresh(seconds: float) -> RunInWork:
-    return replace(run(), taken_at=time.time() - seconds)
+    return replace(run(), taken_at=NOW - seconds)

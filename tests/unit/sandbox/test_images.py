@@ -208,9 +208,13 @@ def test_without_patterns_everything_is_allowed() -> None:
 
 def test_a_pause_between_tries_is_cut_short_where_nobody_wants_the_image_any_more() -> None:
     cancellation = Cancellation()
-    engine = Registry(away)
     cancelling = threading.Timer(0.01, cancellation.cancel)
-    cancelling.start()
+
+    def away_and_soon_unwanted(_: FakeEngine) -> None:
+        cancelling.start()
+        raise AWAY
+
+    engine = Registry(away_and_soon_unwanted)
     with pytest.raises(Cancelled):
         obtain(engine, "x:1", PullPolicy.ALWAYS, deadline=60, cancellation=cancellation)
     cancelling.join()

@@ -16,6 +16,7 @@ from sandbox.slots import Share, Slots
 
 ZERO, ONE, TWO = (Share(GpuRequest((name,)), cpus) for name, cpus in (("0", "0-1"), ("1", "2-3"), ("2", "4-5")))
 ALL = Share(GpuRequest())
+WAIT = 20.0  # seconds at most
 
 
 class Waiting:
@@ -33,7 +34,7 @@ class Waiting:
         try:
             with self._slots.take(cancellation=self._cancellation) as self.got:
                 self.has.set()
-                self.done.wait(5)
+                self.done.wait(WAIT)
         except Cancelled:
             self.has.set()
 
@@ -53,7 +54,7 @@ def waiting(slots: Slots, cancellation: Cancellation | None = None) -> Iterator[
         time.sleep(0.001)
     yield one
     one.done.set()
-    one.thread.join(5)
+    one.thread.join(WAIT)
     assert not one.thread.is_alive()
 
 
@@ -64,7 +65,7 @@ def test_each_run_has_a_share_of_its_own_and_the_next_one_waits(in_line: Callabl
         assert (first, second, third) == (ZERO, ONE, TWO)
         fourth = in_line(slots)
         assert not fourth.has.is_set()
-    assert fourth.has.wait(5)
+    assert fourth.has.wait(WAIT)
     assert fourth.got
 
 
@@ -81,7 +82,7 @@ def test_who_came_first_is_served_first(in_line: Callable[..., Waiting]) -> None
     with slots.take():
         line = [in_line(slots) for _ in range(5)]
     for place, one in enumerate(line):
-        assert one.has.wait(5)
+        assert one.has.wait(WAIT)
         assert not any(later.has.is_set() for later in line[place + 1 :])
         one.done.set()
 
@@ -91,9 +92,9 @@ def test_who_leaves_the_line_holds_up_nobody(in_line: Callable[..., Waiting]) ->
     with slots.take():
         first, second = in_line(slots, cancellation), in_line(slots)
         cancellation.cancel()
-        assert first.has.wait(5)
+        assert first.has.wait(WAIT)
         assert first.got is None
-    assert second.has.wait(5)
+    assert second.has.wait(WAIT)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +121,10 @@ def test_what_a_run_of_an_earlier_process_has_is_given_to_nobody_until_that_lets
             assert mine == held
             assert not later.has.is_set()
         if len(free) < len(slots):
-            assert later.has.wait(5)
+            assert later.has.wait(WAIT)
     with ExitStack() as stack:
         later.done.set()
-        later.thread.join(5)
+        later.thread.join(WAIT)
         assert [stack.enter_context(slots.take()) for _ in range(3)] == [ZERO, ONE, TWO]
 
 

@@ -55,7 +55,7 @@ def test_at_each_turn_it_glances_where_it_is_told_to(monkeypatch: pytest.MonkeyP
     watched = watch.Watch((), lambda _reason: None)
     watched.start()
     watched.add_glance(glances.release)
-    assert all(glances.acquire(timeout=10) for _ in range(3))
+    assert all(glances.acquire(timeout=20) for _ in range(3))
     watched.close()
 
 
