@@ -237,6 +237,21 @@ def test_a_deleted_lease_queue_is_made_again_with_what_was_in_it(bench: Bench) -
         assert {bench.next()[1], bench.next()[1]} == {b"0", b"1"}
 
 
+def test_what_is_given_back_outlives_the_lease_queue(bench: Bench) -> None:
+    bench.publish(range(2))
+    with bench.consumer(120.0, slots=2) as (consumer, taker):
+        one, two = taker.take(2)
+        consumer.claim(lambda: two).wait(lambda: not taker.gone.empty())
+        consumer.stop_taking()
+        with bench.channel() as channel:
+            channel.queue_delete(bench.terms(120.0).lease_queue.name)
+        consumer.settle(one, Settlement.GIVE_BACK)
+        assert bench.next()[1] == b"0"
+        assert consumer.claim(lambda: two).wait(lambda: not taker.gone.empty())
+        consumer.settle(two, Settlement.GIVE_BACK)
+        assert bench.next()[1] == b"1"
+
+
 def test_a_broker_short_of_memory_keeps_our_leases(broker: OwnBroker, bench: Bench) -> None:
     bench.publish([1])
     with bench.consumer(SHORT) as (consumer, taker):

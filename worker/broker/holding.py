@@ -16,10 +16,10 @@ import structlog
 from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import ChannelClosedByBroker
 
-from worker.broker.delivery import Taker
+from worker.broker.delivery import Settlement, Taker
 from worker.broker.lease_terms import RETURNED_WITHIN, LeaseTerms
 from worker.broker.ledger import Hold
-from worker.broker.queues import ExpiringQueues, QueueRefusedError
+from worker.broker.queues import ExpiringQueues
 from worker.broker.run_channel import Received, RunChannel
 from worker.broker.shared_ledger import SharedLedger
 from worker.counters import NO_COUNTERS, Counters
@@ -29,7 +29,6 @@ _LATE_ACK = (
     "a run that takes longer than the broker's consumer timeout (30 minutes, unless it is set otherwise) is given "
     "to another worker as well, and so is one whose connection is lost"
 )
-_MEND = "let this user configure and read queues named <WORKER_QUEUE>.lease.* in the queue's virtual host"
 
 _log = structlog.get_logger(__name__)
 
@@ -74,7 +73,7 @@ class Holding:
     def connected(self, connection: BlockingConnection) -> None:
         """Finds out whether there can be leases, and has the channel that everything happens on."""
         self._connection = connection
-        self.leasing = bool(self.terms.ttl) and self._may_lease(connection)
+        self.leasing = bool(self.terms.ttl) and self._queues.may_have(connection, self.terms.lease_queue)
         if self._search_until is None:
             self._search_until = time.monotonic() + min(self.terms.ttl, RETURNED_WITHIN)
         if not self.leasing:
@@ -121,6 +120,9 @@ class Holding:
     def settle(self) -> None:
         """Does what the ledger says is to be done."""
         due = self.ledger.to_settle()
+        if any(hold.leased and hold.settlement is Settlement.GIVE_BACK for _tag, hold in due):
+            self._fetch(look=True)  # in a lease queue that somebody has deleted it would be rejected into nothing
+            due = self.ledger.to_settle()
         if not due:
             return
         for tag, hold in due:
@@ -144,14 +146,6 @@ class Holding:
     def _the_channel(self) -> RunChannel:
         assert self.channel  # noqa: S101 -- nothing happens on the link's thread before `connected`
         return self.channel
-
-    def _may_lease(self, connection: BlockingConnection) -> bool:
-        try:
-            self._queues.declare(connection, self.terms.lease_queue)
-        except QueueRefusedError as error:
-            _log.warning("the broker refuses this worker a lease queue", reason=str(error), mend=_MEND)
-            return False
-        return True
 
     def _make_channel(self) -> None:
         assert self._connection  # noqa: S101 -- `connected` came first
@@ -188,11 +182,11 @@ class Holding:
         self.ledger.renewed(holds, until)
         self._fetch()
 
-    def _fetch(self) -> None:
-        """Takes the copies in hand that were just put into the lease queue."""
+    def _fetch(self, *, look: bool = False) -> None:
+        """Takes the copies in hand that were just put into the lease queue; or may `look` what there is."""
         strays = []
         try:
-            while self.ledger.misses_some() and (copy := self._the_channel.fetch()):
+            while (look or self.ledger.misses_some()) and (copy := self._the_channel.fetch()):
                 if not self._attach(copy):
                     strays.append(copy)
         except ChannelClosedByBroker as error:

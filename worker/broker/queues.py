@@ -10,6 +10,8 @@ from worker.broker.lease_terms import CLASSIC, QUORUM, QueueForm
 
 _ACCESS_REFUSED, _PRECONDITION_FAILED, _NOT_IMPLEMENTED = 403, 406, 540
 
+_MEND = "let this user configure and read queues named <WORKER_QUEUE>.lease.* in the queue's virtual host"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -44,6 +46,15 @@ class ExpiringQueues:
             else:
                 return
         raise QueueRefusedError(reason)
+
+    def may_have(self, connection: BlockingConnection, leases: QueueForm) -> bool:
+        """Whether there can be such a lease queue, which is there then; where not, the log says what to mend."""
+        try:
+            self.declare(connection, leases)
+        except QueueRefusedError as error:
+            _log.warning("the broker refuses this worker a lease queue", reason=str(error), mend=_MEND)
+            return False
+        return True
 
     def _open(self, connection: BlockingConnection) -> BlockingChannel:
         if not self._channel or not self._channel.is_open or self._channel.connection is not connection:
