@@ -72,6 +72,11 @@ def move_wall(root: Path, new_root: Path) -> None:
     (root / _NAME).rename(new_root / _NAME)  # what is mounted below a folder goes with it
 
 
+def stands(root: Path) -> bool:
+    """Whether the wall that was made in `root` is there still: anybody with root's rights may have unmounted it."""
+    return (root / _NAME / _INSIDE).is_mount()
+
+
 def put_behind(root: Path, folders: Sequence[Path]) -> None:
     """Puts all of these folders, which are empty and below `root`, behind the wall that was made there.
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_one_that_is_ready_becomes_a_runs_own(tmp_path: Path) -> None:
         take_down(run)
     wait_until_gone(tmp_path)
     assert not place.exists()
+
+
+def test_one_that_somebody_has_unmounted_is_none(tmp_path: Path) -> None:
+    with two_ready(tmp_path / "walls") as walls:
+        for spare in (tmp_path / "walls").iterdir():
+            subprocess.run(["umount", spare / "wall" / "inside"], check=True)
+        run = run_folder(tmp_path, "run")
+        walls.make(run)
+        assert len(mounted_below(run)) == 1
 
 
 def test_where_none_is_left_it_is_made_on_the_spot(tmp_path: Path) -> None:

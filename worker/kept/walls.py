@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 
 from sandbox.usage import Usage
-from sandbox.wall import WallError, make_wall, move_wall
+from sandbox.wall import WallError, make_wall, move_wall, stands
 from worker.kept.folders import remove_folder
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +62,10 @@ class Walls:
 
     def _taken(self) -> Path | None:
         with self._lock:
-            return self._ready.pop() if self._ready else None
+            while self._ready:
+                if stands(spare := self._ready.pop()):
+                    return spare
+        return None
 
     def _make_ready(self) -> None:
         made = None
