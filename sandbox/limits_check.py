@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sandbox.canary_program import CPU_SECONDS, MANY_PROCESSES, MUCH_MEMORY, canary_program
 from sandbox.engine import ContainerEngine, ContainerSpec, ContainerState
@@ -20,11 +20,15 @@ _PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class LimitsSeen:
-    """Which limits held. `memory` None means that it was not come to, for the processes were not limited."""
+    """Which limits held. `memory` None means that it was not come to, for the processes were not limited.
+
+    `told` is False where nobody could tell that the limit of processes was come to.
+    """
 
     processes: bool
     cpu: bool
     memory: bool | None
+    told: bool = True
 
 
 def try_limits(engine: ContainerEngine, *, runtime: str | None = None) -> LimitsSeen:
@@ -39,7 +43,7 @@ def try_limits(engine: ContainerEngine, *, runtime: str | None = None) -> Limits
         try:
             engine.start(container)
             engine.wait(container, timeout=_PATIENCE)
-            return limits_seen(engine.inspect(container))
+            return replace(limits_seen(engine.inspect(container)), told=engine.was_crowded(container))
         except StartRefused as error:
             raise EngineRefused(f"The engine cannot start a program of 235 bytes: {error.detail}") from error
         finally:

@@ -22,6 +22,9 @@ from worker.shares import slots
 _OLDEST_API = (1, 41)  # the oldest that the worker is tested with
 _SLOW_DRIVERS = {"vfs": "copies every image for every container"}
 
+_UNTOLD = "but who comes up to the limit of processes is not told so, for the kernel's log cannot be read"
+_MEND_OF_UNTOLD = "Give it CAP_SYSLOG and /dev/kmsg, as its unit and compose file do; a remote host's is out of reach."
+
 
 @contextmanager
 def engine_of(settings: Settings) -> Iterator[DockerEngine | None]:
@@ -141,7 +144,8 @@ def _limits(seen: LimitsSeen, runtime: str | None) -> CheckLine:
     broken = [name for name, held in limits.items() if held is False]
     under = f" under the runtime {runtime}" if runtime else ""
     if not broken:
-        return ok("limits", f"memory, processes and CPUs are held to{under}")
+        held = f"memory, processes and CPUs are held to{under}"
+        return ok("limits", held) if seen.told else warning("limits", f"{held}; {_UNTOLD}", _MEND_OF_UNTOLD)
     found = f"a container took more than it was given{under}: {', '.join(broken)}"
     mend = "docker info --format '{{json .Warnings}}' names what the kernel lacks; boot it with those cgroups."
     if runtime and broken == ["processes"]:  # gVisor does not count the threads of its guests
