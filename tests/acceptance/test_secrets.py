@@ -21,6 +21,7 @@ from tests.support.engine_events import EngineEvents
 from tests.support.private_queue import QUEUE, PrivateQueue, gated, statuses
 from tests.support.run_queue import RunQueue
 from tests.support.site import Update
+from tests.support.waiting import wait_until
 from worker.demo import images, registry
 from worker.demo.competition import zipped
 from worker.demo.parts import Parts
@@ -123,6 +124,7 @@ def container_texts(client: docker.DockerClient, container: str, role: Role) -> 
     """What the host's administrator sees of a running container."""
     inspected = client.api.inspect_container(container)
     first = psutil.Process(inspected["State"]["Pid"])
+    wait_until(lambda: bool(first.children()))  # it is the runtime's own program for a moment
     seen = [process_texts(first)]
     for child in first.children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # those that sleep for a moment come and go

@@ -65,6 +65,7 @@ def test_one_that_somebody_has_unmounted_is_none(tmp_path: Path) -> None:
         run = run_folder(tmp_path, "run")
         walls.make(run)
         assert len(mounted_below(run)) == 1
+        take_down(run)
 
 
 def test_where_none_is_left_it_is_made_on_the_spot(tmp_path: Path) -> None:
