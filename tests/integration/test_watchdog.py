@@ -74,7 +74,7 @@ def test_the_limit_holds_within_a_second(engine: DockerEngine, tmp_path: Path, h
     outcome, logs = run(engine, HOSTILE[habit], tmp_path)
     assert (outcome.reason, outcome.exit_code) == (ExitReason.TIME_LIMIT, 137)
     assert LIMIT + GRACE <= outcome.elapsed < LIMIT + GRACE + 1
-    assert time.monotonic() - began < LIMIT + GRACE + 3
+    assert time.monotonic() - began < LIMIT + GRACE + 10  # the news of a flood's end comes late: docs/security.md
     for log in (logs.stdout, logs.stderr):
         assert log.path.stat().st_size <= 100_000 + 200
         assert (log.dropped > 0) == habit.startswith(("floods", "forks"))
