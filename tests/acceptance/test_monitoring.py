@@ -79,7 +79,8 @@ def scene(
         here.told(one)
     (message,) = [name for name, one in here.published.items() if one is running]
     container = client.containers.get(events.wait(message, "start").container)
-    assert b"written" in next(iter(container.logs(stream=True)))
+    with closing(container.logs(stream=True)) as written:
+        assert b"written" in next(written)
     wait_for_figures(here.worker, AT_REST)
     yield running
     (gates / "go").touch()

@@ -201,7 +201,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _real(self, body: bytes | None) -> requests.Response:
         headers = {name: self.headers[name] for name in _PASSED_ON if name in self.headers}
         url = self.server.real_host + self.path
-        return requests.request(self.command, url, data=body, headers=headers, timeout=30)
+        with requests.Session() as session:
+            session.trust_env = False  # pytest changes the environment under threads that read it
+            return session.request(self.command, url, data=body, headers=headers, timeout=30)
 
     def _head(self, reply: requests.Response, length: int) -> None:
         self.send_response(reply.status_code)

@@ -69,7 +69,9 @@ def stop(service: Service) -> None:
 def connect(host: str, timeout: float = 60) -> docker.DockerClient:
     """Give a client of an engine, with the environment's TLS settings where it names the same engine."""
     env = os.environ if os.environ.get("DOCKER_HOST") == host else {"DOCKER_HOST": host}
-    return docker.DockerClient.from_env(environment=dict(env), timeout=int(timeout))
+    client = docker.DockerClient.from_env(environment=dict(env), timeout=int(timeout))
+    client.api.trust_env = False  # no proxy, and no look at an environment that others change meanwhile
+    return client
 
 
 def start_dockerd(
