@@ -48,3 +48,4 @@ class EngineLog:
         """Wakes whoever reads, and lets the connection go; may be called twice, from any thread."""
         with suppress(OSError, ValueError, AttributeError):
             CancellableStream(iter(()), self._answer).close()
+        self._answer.close()  # the line above has woken whoever reads, and leaves the connection to be collected

@@ -21,7 +21,7 @@ from tests.contract.engine_proxy import engine_proxy
 from tests.support import promtool
 from tests.support.chromium import look_at
 from tests.support.competition import ANSWER, Competition, Submission
-from tests.support.engine_events import EngineEvents
+from tests.support.engine_events import EngineEvents, let_go
 from tests.support.private_queue import PrivateQueue
 from tests.support.rabbit import Owner
 from tests.support.site import Site
@@ -79,8 +79,9 @@ def scene(
         here.told(one)
     (message,) = [name for name, one in here.published.items() if one is running]
     container = client.containers.get(events.wait(message, "start").container)
-    with closing(container.logs(stream=True)) as written:
-        assert b"written" in next(written)
+    written = container.logs(stream=True)
+    assert b"written" in next(written)
+    let_go(written)
     wait_for_figures(here.worker, AT_REST)
     yield running
     (gates / "go").touch()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ import pytest
 from sandbox.labels import WORKER
 from tests.support.command import COMMAND
 from tests.support.competition import ANSWER, Competition
+from tests.support.engine_events import let_go
 from tests.support.try_folder import TryFolder, names, script
 from tests.support.worker_process import environment
 from worker.demo import images
@@ -157,13 +157,11 @@ def test_no_container_outlives_it(
     mark = f"MARK={uuid4().hex}"
     arguments = trying.arguments(f"docker run -e {mark} {competition.image} sleep 60")
     starts = client.api.events(decode=True, filters={"type": "container", "event": "start", "label": WORKER})
-    with (
-        closing(starts),
-        subprocess.Popen(
-            [*COMMAND, *arguments], env=environment(trying.settings), cwd=trying.folder, stderr=subprocess.DEVNULL
-        ) as process,
-    ):
+    with subprocess.Popen(
+        [*COMMAND, *arguments], env=environment(trying.settings), cwd=trying.folder, stderr=subprocess.DEVNULL
+    ) as process:
         container = next(event["id"] for event in starts if mark in variables(client, event["id"]))
+        let_go(starts)
         process.send_signal(number)
         assert process.wait(60) == 1
     assert container not in {one.id for one in client.containers.list(all=True, ignore_removed=True)}

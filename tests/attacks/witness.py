@@ -15,6 +15,7 @@ import psutil
 from docker.errors import APIError
 
 from sandbox.labels import ROLE, WORKER
+from tests.support.engine_events import let_go
 from tests.support.waiting import wait_until
 from tests.support.worker_process import WorkerProcess
 from worker.kept.folders import identity
@@ -56,6 +57,7 @@ class Witness:
         self._events.close()
         for thread in self._threads:
             thread.join()
+        let_go(self._events)
 
     def _sample(self) -> None:
         """What a process has cannot be told by anybody: it is looked at, again and again."""

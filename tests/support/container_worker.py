@@ -16,6 +16,8 @@ import docker
 from docker.errors import NotFound
 from docker.models.containers import Container
 
+from tests.support.engine_events import let_go
+
 SOCKET = "/var/run/docker.sock"
 TEMP_DIR = "/var/lib/codalab-worker"
 INPUT_DIR = "/mnt/gates"
@@ -52,7 +54,7 @@ class ContainerWorker:
         events = self.client.events(since=int(time.time()) - 600, decode=True, filters=filters)
         for event in events:
             if event["status"] == "health_status: healthy":
-                events.close()
+                let_go(events)
                 return
 
     def crash(self) -> None:

@@ -58,6 +58,7 @@ class EngineEvents:
     ) -> None:
         self._stream.close()
         self._thread.join()
+        let_go(self._stream)
 
     def start_below(self, temp_dir: Path) -> EngineEvent:
         """The first start of a container whose run has its folder there: for runs whose message id nobody was told."""
@@ -106,7 +107,12 @@ def wait_for_start(host: str, label: str, value: str) -> None:
     with closing(docker.APIClient(host, version="auto", timeout=60)) as client:
         stream = client.events(since=1, decode=True, filters=wanted)
         next(iter(stream))
-        stream.close()
+        let_go(stream)
+
+
+def let_go(stream: Any) -> None:
+    """The SDK's own `close` wakes whoever reads, and leaves the connection to the garbage collector."""
+    stream._response.close()
 
 
 def _event(raw: Mapping[str, Any]) -> EngineEvent:
