@@ -45,10 +45,10 @@ def _folders(folder: Path) -> list[CheckLine]:
     if holds(folder):
         return [ok(_NAME, f"a worker runs here now (process {_owner(folder)})")]
     lines = []
-    if runs := [path.name for path in (folder / "runs").glob("*")]:
+    if runs := [path.name for path in _found(folder / "runs", "*")]:
         found = f"{len(runs)} folders of runs that nobody works on: {_some(runs)}"
         lines.append(warning(_NAME, found, "codalab-worker run (its start deals with them)"))
-    if others := [str(path) for pattern in _COMMAND_FOLDERS for path in folder.glob(pattern)]:
+    if others := [str(path) for pattern in _COMMAND_FOLDERS for path in _found(folder, pattern)]:
         mend = f"If no codalab-worker exec or try runs now: rm -r {' '.join(others)}"
         lines.append(warning(_NAME, f"{len(others)} folders of commands", mend))
     return lines
@@ -64,6 +64,14 @@ def _containers(engine: ContainerEngine, folder: Path) -> list[CheckLine]:
         return []
     found = f"{len(own)} containers of this worker, which does not run: {_some([name[:12] for name in own])}"
     return [warning(_NAME, found, "codalab-worker run (its start deals with them)")]
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    """None where the folder is not there, or goes meanwhile: another check makes it for a moment to try it."""
+    try:
+        return list(folder.glob(pattern))
+    except FileNotFoundError:
+        return []
 
 
 def _owner(folder: Path) -> str:

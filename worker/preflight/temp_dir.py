@@ -53,8 +53,9 @@ def look_at_cache(settings: Settings) -> Lines:
         with made_for_now(folder):
             _write(folder)
             yield ok("cache", f"{folder} is writable, {_kind(folder)}")
-            used = sum(path.stat().st_size for path in (folder / "bundles").glob("*") if path.is_file())
-            yield from room_lines("cache", folder, size - used, "SUBMISSION_CACHE_DIR_MAX_SIZE_IN_GB", fatal=False)
+            yield from room_lines(
+                "cache", folder, size - _used(folder / "bundles"), "SUBMISSION_CACHE_DIR_MAX_SIZE_IN_GB", fatal=False
+            )
     except OSError as error:
         mend = f"mkdir -p {folder}, as the user that the worker runs as; or take SUBMISSION_CACHE_DIR out."
         yield failed("cache", f"{folder} cannot be written to: {error.strerror}", mend)
@@ -110,6 +111,15 @@ def made_for_now(folder: Path) -> Iterator[None]:
         for path in missing:
             with suppress(OSError):  # a worker has begun to use it
                 path.rmdir()
+
+
+def _used(folder: Path) -> int:
+    """Bytes of the files in it; a worker may put and remove some meanwhile."""
+    used = 0
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):
+            used += path.stat().st_size
+    return used
 
 
 def _write(folder: Path) -> None:
