@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ from tests.support.private_queue import PrivateQueue
 from tests.support.rabbit import Owner
 from tests.support.site import Site
 from tests.support.station import Station, station
+from tests.support.waiting import wait_until
 from tests.support.worker_process import COMMAND, WorkerProcess, environment
 from worker.demo.parts import Parts
 
@@ -217,10 +217,7 @@ def figure(text: str, series: str) -> float:
 
 def wait_for_figures(worker: WorkerProcess, wanted: Mapping[str, float]) -> None:
     """The site is told a moment before the run is out of hand."""
-    deadline = time.monotonic() + 60
-    while not is_shown(text := get(worker, "/metrics"), wanted):
-        assert time.monotonic() < deadline, text
-        time.sleep(0.05)
+    wait_until(lambda: is_shown(get(worker, "/metrics"), wanted), lambda: get(worker, "/metrics"))
 
 
 def is_shown(text: str, wanted: Mapping[str, float]) -> bool:

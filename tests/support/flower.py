@@ -6,13 +6,14 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
+
+from tests.support.waiting import wait_until
 
 _PATIENCE = 60.0
 _LOOPBACK = "127.0.0.1"
@@ -44,20 +45,19 @@ class Flower:
 
     def wait_for_state(self, task: str, state: str) -> dict[str, Any]:
         """All that Flower knows of that task, once it is in that state."""
-        wait_until(lambda: self.state_of(task) == state, lambda: f"{task} as {state}, but as {self.state_of(task)}")
+        wait_until(
+            lambda: self.state_of(task) == state,
+            lambda: f"Flower shows {task} not as {state}, but as {self.state_of(task)}",
+        )
         info = self.get(f"task/info/{task}")
         assert isinstance(info, dict)
         return info
 
     def wait_for_worker(self, node: str, *, online: bool) -> None:
-        wait_until(lambda: self.get("workers", status="true").get(node) is online, lambda: f"{node} online: {online}")
-
-
-def wait_until(true: Callable[[], bool], what: Callable[[], str]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, f"Flower does not show {what()}"
-        time.sleep(0.1)
+        wait_until(
+            lambda: self.get("workers", status="true").get(node) is online,
+            lambda: f"Flower does not show {node} online: {online}",
+        )
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def flower(broker_url: str, folder: Path) -> Iterator[Flower]:
         process = subprocess.Popen([*command, *options], cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         running = Flower(f"http://{_LOOPBACK}:{port}")
-        wait_until(lambda: _answers(running, process), lambda: "itself")
+        wait_until(lambda: _answers(running, process), lambda: "Flower does not answer")
         yield running
     finally:
         process.kill()  # it keeps nothing

@@ -1,9 +1,8 @@
 """What is mounted, as the kernel tells it."""
 
-import time
 from pathlib import Path
 
-_PATIENCE = 20.0  # seconds
+from tests.support.waiting import wait_until
 
 
 def mounted_below(folder: Path) -> list[str]:
@@ -19,10 +18,11 @@ def loop_devices_below(folder: Path) -> list[str]:
 
 def wait_until_gone(folder: Path) -> None:
     """Until neither is left; a loop device lets go of its file a moment after its mount has gone, and tells nobody."""
-    deadline = time.monotonic() + _PATIENCE
-    while left := [*mounted_below(folder), *loop_devices_below(folder)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
+
+    def left() -> list[str]:
+        return [*mounted_below(folder), *loop_devices_below(folder)]
+
+    wait_until(lambda: not left(), left)
 
 
 def _text(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tests.support.competition import ANSWER, Submission
 from tests.support.rabbit import Owner
 from tests.support.run_queue import RunQueue
 from tests.support.site import UPDATE_WAIT, Site, Update
+from tests.support.waiting import wait_until
 from tests.support.worker_process import WorkerProcess, worker
 from worker.broker.lease_terms import LeaseTerms
 from worker.kept.folders import identity
@@ -79,10 +79,7 @@ class PrivateQueue:
 
     def wait_ready(self, count: int) -> None:
         """Until so many messages are there: the broker takes back what it dead-letters in its own time, and untold."""
-        deadline = time.monotonic() + _WAIT
-        while (ready := self.ready()) != count:
-            assert time.monotonic() < deadline, f"{ready} messages are ready, and not {count}"
-            time.sleep(0.05)
+        wait_until(lambda: self.ready() == count, lambda: f"{self.ready()} messages are ready, and not {count}")
 
     def leased(self, worker: WorkerProcess, ttl: float = 120.0) -> int:
         """Messages in that worker's lease queue that nobody holds."""
