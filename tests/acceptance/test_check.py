@@ -142,6 +142,9 @@ def _begin_on_this_host(cases: Cases) -> None:
     cases.begin("no engine", DOCKER_HOST="unix:///no/such.sock")
     cases.begin("no runtime", WORKER_RUNTIME="no-such-runtime", USE_GPU="true")
     cases.begin("apart", *_mounted_apart(cases.folder("apart") / "temp"))
+    cases.begin(
+        "no kernel log", "unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /dev/kmsg && exec "$@"', "sh"
+    )
     cases.begin("no folder", SUBMISSION_TEMP_DIR="/proc/no/such")
     cases.begin("little disk", WORKER_MIN_FREE_DISK="1000000g")
     cases.begin("clock", _faketime(), "-f", "+600s", FAKETIME_DONT_FAKE_MONOTONIC="1")
@@ -222,6 +225,11 @@ def test_a_runtime_and_gpus_that_the_engine_lacks_are_told(cases: Cases) -> None
     assert "no-such-runtime" in failures["limits"]["found"]
     assert failures["limits"]["mend"].startswith("Set WORKER_RUNTIME to one of ")
     assert "nvidia-ctk" in failures["gpu"]["mend"]
+
+
+def test_where_nobody_could_be_told_of_the_limit_of_processes_it_warns(cases: Cases) -> None:
+    assert cases["all well"].states("limits") == ["ok"]
+    assert "kernel's log cannot be read" in cases["no kernel log"].warning("limits")["found"]
 
 
 def test_a_temp_dir_that_the_engine_does_not_see_is_told(cases: Cases) -> None:

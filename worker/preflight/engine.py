@@ -145,7 +145,7 @@ def _limits(seen: LimitsSeen, runtime: str | None) -> CheckLine:
     under = f" under the runtime {runtime}" if runtime else ""
     if not broken:
         held = f"memory, processes and CPUs are held to{under}"
-        return ok("limits", held) if seen.told else warning("limits", f"{held}; {_UNTOLD}", _MEND_OF_UNTOLD)
+        return ok("limits", held) if seen.told else warning("limits", f"{held}, {_UNTOLD}", _MEND_OF_UNTOLD)
     found = f"a container took more than it was given{under}: {', '.join(broken)}"
     mend = "docker info --format '{{json .Warnings}}' names what the kernel lacks; boot it with those cgroups."
     if runtime and broken == ["processes"]:  # gVisor does not count the threads of its guests
