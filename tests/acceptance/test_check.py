@@ -82,8 +82,13 @@ def _faketime() -> str:
 def _mounted_apart(folder: Path) -> tuple[str, ...]:
     """A file system that this process alone sees at that folder: the engine has its own mounts."""
     folder.mkdir()
-    script = 'mount -t tmpfs none "$1"; shift; exec "$@"'
-    return (packages.need("unshare", "util-linux"), "--mount", "sh", "-ec", script, "sh", str(folder))
+    return _with_mounts('mount -t tmpfs none "$1"; shift', str(folder))
+
+
+def _with_mounts(script: str, *arguments: str) -> tuple[str, ...]:
+    """A command that has the script change mounts that nobody else sees, and then becomes the command that follows."""
+    unshare = packages.need("unshare", "util-linux")
+    return (unshare, "--mount", "sh", "-ec", f'{script}; exec "$@"', "sh", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +147,7 @@ def _begin_on_this_host(cases: Cases) -> None:
     cases.begin("no engine", DOCKER_HOST="unix:///no/such.sock")
     cases.begin("no runtime", WORKER_RUNTIME="no-such-runtime", USE_GPU="true")
     cases.begin("apart", *_mounted_apart(cases.folder("apart") / "temp"))
-    cases.begin(
-        "no kernel log", "unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /dev/kmsg && exec "$@"', "sh"
-    )
+    cases.begin("no kernel log", *_with_mounts("mount --bind /dev/null /dev/kmsg"))
     cases.begin("no folder", SUBMISSION_TEMP_DIR="/proc/no/such")
     cases.begin("little disk", WORKER_MIN_FREE_DISK="1000000g")
     cases.begin("clock", _faketime(), "-f", "+600s", FAKETIME_DONT_FAKE_MONOTONIC="1")
